@@ -1,0 +1,191 @@
+"""Where things are and what they are called: loaded once, passed in, never changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slipway.errors import UsageError, unknown
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SOURCES = ("auto", "pull", "build")
+
+DEFAULT_INSTANCE = "slipway"
+
+# The longest name that leaves room for what kind and Docker append to it (a host name has 63 characters).
+_INSTANCE = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What an instance holds."""
+
+    name: str
+    description: str
+    environments: tuple[str, ...]
+    monitoring: bool
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment: its tier, and the GitOps repository its records lie in."""
+
+    name: str
+    tier: str
+    repository: str
+
+
+@dataclass(frozen=True)
+class Role:
+    """Somebody who uses the instance: which Git repositories they may push to."""
+
+    name: str
+    push: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a command needs to know before it looks at the machine.
+
+    Attributes:
+        root: The checkout.
+        home: The state folder of the machine's user; everything Slipway keeps on the host is in it.
+        instance: The name of the instance.
+    """
+
+    root: Path
+    home: Path
+    instance: str
+
+    @property
+    def folder(self) -> Path:
+        """Where this instance keeps its state."""
+        return self.home / "instances" / self.instance
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The cluster admin's kubeconfig of this instance; never the user's own."""
+        return self.folder / "kubeconfig"
+
+    @property
+    def context(self) -> str:
+        """The kubeconfig context, as kind names it."""
+        return f"kind-{self.instance}"
+
+    @property
+    def node(self) -> str:
+        """The node's container."""
+        return f"{self.instance}-control-plane"
+
+    @property
+    def cache(self) -> Path:
+        """Built and fetched artefacts, by the hash of what went into them; shared by all instances."""
+        return self.home / "cache"
+
+    @property
+    def cluster(self) -> Path:
+        """The data folder of the checkout."""
+        return self.root / "cluster"
+
+    @cached_property
+    def versions(self) -> Mapping[str, Any]:
+        """The pins, as they stand in cluster/versions.toml."""
+        return tomllib.loads((self.cluster / "versions.toml").read_text())
+
+    @cached_property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The profiles an instance can have, by name."""
+        loaded = yaml.safe_load((self.cluster / "profiles.yaml").read_text())
+        return {
+            name: Profile(name, data["description"], tuple(data["environments"]), data["monitoring"])
+            for name, data in loaded.items()
+        }
+
+    @cached_property
+    def _policy(self) -> Mapping[str, Any]:
+        return yaml.safe_load((self.cluster / "policy.yaml").read_text())
+
+    @cached_property
+    def environments(self) -> Mapping[str, Environment]:
+        """Every environment the policy names, by name, in the order of promotion."""
+        tiers = self._policy["tiers"]
+        return {
+            name: Environment(name, data["tier"], tiers[data["tier"]]["repository"])
+            for name, data in self._policy["environments"].items()
+        }
+
+    @cached_property
+    def roles(self) -> Mapping[str, Role]:
+        """Every role the policy names, by name."""
+        return {name: Role(name, tuple(data["push"])) for name, data in self._policy["roles"].items()}
+
+    @cached_property
+    def services(self) -> tuple[str, ...]:
+        """The services of this checkout: every folder of services/ that has a main.py."""
+        return tuple(sorted(path.parent.name for path in (self.root / "services").glob("*/main.py")))
+
+    def profile(self, name: str) -> Profile:
+        """The profile of that name.
+
+        Raises:
+            UsageError: There is none; the message lists the valid ones.
+        """
+        if name not in self.profiles:
+            raise unknown("profile", name, self.profiles)
+        return self.profiles[name]
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name.
+
+        Raises:
+            UsageError: There is none; the message lists the valid ones.
+        """
+        if name not in self.environments:
+            raise unknown("environment", name, self.environments)
+        return self.environments[name]
+
+    def service(self, name: str) -> str:
+        """The name, when there is such a service.
+
+        Raises:
+            UsageError: There is none; the message lists the valid ones.
+        """
+        if name not in self.services:
+            raise unknown("service", name, self.services)
+        return name
+
+
+def load(instance: str | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of one instance.
+
+    Args:
+        instance: Its name; else SLIPWAY_INSTANCE, else "slipway".
+        environ: Where SLIPWAY_HOME and XDG_DATA_HOME are looked up.
+
+    Raises:
+        UsageError: The name cannot be one.
+    """
+    name = instance or environ.get("SLIPWAY_INSTANCE") or DEFAULT_INSTANCE
+    if not _INSTANCE.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be an instance's name: use 1 to 30 lower-case letters, digits and dashes, "
+            "beginning with a letter and not ending with a dash"
+        )
+    data = Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    home = Path(environ["SLIPWAY_HOME"]) if environ.get("SLIPWAY_HOME") else data / "slipway"
+    return Settings(ROOT, home.resolve(), name)
+
+
+def instances(settings: Settings) -> tuple[str, ...]:
+    """The names of the instances that have state on this host."""
+    folder = settings.home / "instances"
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir())) if folder.is_dir() else ()

@@ -1,0 +1,83 @@
+"""Steps that depend on each other, run side by side as soon as what they need is done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+from slipway.progress import Phase, Progress
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of work: what it is called, which steps must be done before, and what it does.
+
+    Steps that name the same `lane` run one after the other, in the order they become possible: compilers use
+    every core by themselves, and two at a time only slow each other down.
+    """
+
+    name: str
+    do: Callable[[Phase], None]
+    needs: tuple[str, ...] = ()
+    lane: str = ""
+
+
+# Enough that no step waits for a thread; most of them wait for something else than the processor.
+MOST_AT_ONCE = 12
+
+
+def run_steps(steps: Sequence[Step], progress: Progress) -> None:
+    """Return when every step is done; nothing new starts once one failed.
+
+    Raises:
+        Exception: What the first failed step raised, after the steps under way have ended.
+        KeyError: A step needs one that is not in the list.
+    """
+    by_name = {step.name: step for step in steps}
+    order = TopologicalSorter({step.name: step.needs for step in steps})
+    for step in steps:
+        for need in step.needs:
+            by_name[need]  # a typo is found before anything runs
+    order.prepare()
+    lanes = {step.lane: threading.Lock() for step in steps}
+    failed = threading.Event()
+
+    def work(step: Step) -> None:
+        if not step.lane:
+            return run(step)
+        with lanes[step.lane]:
+            return run(step)
+
+    def run(step: Step) -> None:
+        if failed.is_set():
+            return
+        with progress.phase(step.name) as phase:
+            step.do(phase)
+
+    first: BaseException | None = None
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+        under_way: dict[Future[None], str] = {}
+        try:
+            while order.is_active():
+                if first is None:
+                    for name in order.get_ready():
+                        under_way[pool.submit(work, by_name[name])] = name
+                if not under_way:
+                    break
+                ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    name = under_way.pop(future)
+                    error = future.exception()
+                    if error is None:
+                        order.done(name)
+                    elif first is None:
+                        first = error
+                        failed.set()
+        except BaseException:
+            failed.set()
+            raise
+    if first:
+        raise first
