@@ -1,0 +1,29 @@
+"""What things are called in the cluster and in the engine; agreed once, used everywhere."""
+
+from __future__ import annotations
+
+SYSTEM = "slipway-system"
+ARGOCD = "argocd"
+MONITORING = "monitoring"
+LOCAL = "local"
+
+# The gateway's node port: the one port of the node that the host maps.
+GATEWAY_NODE_PORT = 30080
+PREFERRED_HTTP_PORT = 8080
+PREFERRED_REGISTRY_PORT = 5001
+
+OWNER_LABEL = "slipway.dev/owner"
+INSTANCE_LABEL = "slipway.dev/instance"
+ENVIRONMENT_LABEL = "slipway.dev/environment"
+TIER_LABEL = "slipway.dev/tier"
+OWNER = "slipway"
+
+
+def host_name(name: str, environment: str | None = None) -> str:
+    """The host name under which the gateway serves a service of an environment, or a part of the platform."""
+    return f"{name}.{environment}.localhost" if environment else f"{name}.localhost"
+
+
+def url(name: str, *, port: int, environment: str | None = None) -> str:
+    """The URL of a service of an environment, or of a part of the platform, on the host."""
+    return f"http://{host_name(name, environment)}:{port}"
