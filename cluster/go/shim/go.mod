@@ -1,0 +1,3 @@
+module slipway.local/shim
+
+go 1.26.3
