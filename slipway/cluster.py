@@ -1,0 +1,239 @@
+"""The cluster of an instance: made by kind from a config that is data, started again after a restart, judged by looking."""
+
+from __future__ import annotations
+
+import copy
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slipway import kind, names, ports
+from slipway.engine import Engine
+from slipway.errors import SlipwayError
+from slipway.kube import NOT_YET, Kube, ready
+from slipway.progress import Phase
+from slipway.settings import Settings
+from slipway.waiting import Failed, Pending, Ready, wait_for
+
+# After an engine was killed, its node needed about 100 s on two cores to answer again.
+API_TIMEOUT = 240.0
+NODE_TIMEOUT = 180.0
+
+# Written into the node once kind has finished: what is in the engine tells whether a cluster is whole, not a file on the host.
+_WHOLE = "/kind/slipway-whole"
+
+
+@dataclass(frozen=True)
+class Node:
+    """The one node of an instance, as the engine sees it.
+
+    Attributes:
+        state: The container's state in Docker's words ("running", "exited", ...).
+        http_port: The port of 127.0.0.1 that leads to the gateway; 0 when it maps none.
+        whole: Whether kind finished making it; None when it does not run and cannot be asked.
+    """
+
+    name: str
+    state: str
+    image: str
+    http_port: int
+    whole: bool | None
+
+
+def find(settings: Settings, engine: Engine) -> Node | None:
+    """The node of this instance, or None when there is none."""
+    container = engine.container(settings.node)
+    if container is None:
+        return None
+    bindings = container.attrs["HostConfig"].get("PortBindings") or {}
+    mapped = bindings.get(f"{names.GATEWAY_NODE_PORT}/tcp") or []
+    whole = container.exec_run(["test", "-e", _WHOLE]).exit_code == 0 if container.status == "running" else None
+    return Node(
+        name=settings.node,
+        state=container.status,
+        image=container.attrs["Config"]["Image"],
+        http_port=int(mapped[0]["HostPort"]) if mapped else 0,
+        whole=whole,
+    )
+
+
+def config(base: Mapping[str, Any], *, http_port: int, mounts: Sequence[tuple[Path, str]]) -> dict[str, Any]:
+    """kind's configuration of one instance.
+
+    Args:
+        base: What every instance shares, as it stands in cluster/kind.yaml.
+        http_port: The port of 127.0.0.1 that leads to the gateway.
+        mounts: Folders of the host and where the node sees them, read-only.
+    """
+    result = copy.deepcopy(dict(base))
+    node = result["nodes"][0]
+    node["extraPortMappings"] = [
+        {
+            "containerPort": names.GATEWAY_NODE_PORT,
+            "hostPort": http_port,
+            "listenAddress": "127.0.0.1",
+            "protocol": "TCP",
+        }
+    ]
+    if mounts:
+        node["extraMounts"] = [
+            {"hostPath": str(folder), "containerPath": seen, "readOnly": True} for folder, seen in mounts
+        ]
+    return result
+
+
+def ensure(
+    settings: Settings,
+    engine: Engine,
+    *,
+    kind_tool: Path,
+    image: str,
+    mounts: Sequence[tuple[Path, str]],
+    phase: Phase,
+) -> Node:
+    """The node of this instance, running, with an API server that answers and a kubeconfig to reach it.
+
+    A whole one is kept, and started when it stands still. What an interrupted run left half-made holds nothing
+    yet, and is made again.
+
+    Raises:
+        CommandFailed: kind failed.
+        WaitTimeout: The API server or the node did not become ready.
+        SlipwayError: The instance's node is there but cannot be used; the message says what to do.
+    """
+    node = find(settings, engine)
+    if node and node.state != "running":
+        phase.say(f"starting the stopped node ({node.state})")
+        engine.container(settings.node).start()  # type: ignore[union-attr] - it was found a moment ago
+        node = find(settings, engine)
+    if node and not node.whole:
+        phase.say("removing what an interrupted run left half-made")
+        remove(settings, engine)
+        node = None
+    made = node is None
+    if node is None:
+        node = _make(settings, engine, kind_tool=kind_tool, image=image, mounts=mounts, phase=phase)
+    if not settings.kubeconfig.is_file():
+        kind.export_kubeconfig(kind_tool, name=settings.instance, kubeconfig=settings.kubeconfig, env=engine.environment)
+    settings.kubeconfig.chmod(0o600)
+    kube = Kube(settings.kubeconfig, settings.context)
+    if not made and kube.healthy():
+        phase.skip("running")
+    wait_for(
+        f"the API server of {settings.node}",
+        lambda: _api(settings, engine, kube),
+        timeout=API_TIMEOUT,
+        on_change=phase.say,
+        hint=f"Look at `docker logs {settings.node}`; `./invoke down` and `./invoke up` make a new one.",
+    )
+    return node
+
+
+def _make(
+    settings: Settings,
+    engine: Engine,
+    *,
+    kind_tool: Path,
+    image: str,
+    mounts: Sequence[tuple[Path, str]],
+    phase: Phase,
+) -> Node:
+    port = ports.free_port(names.PREFERRED_HTTP_PORT)
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    file = settings.folder / "kind.yaml"
+    base = yaml.safe_load((settings.cluster / "kind.yaml").read_text())
+    file.write_text(yaml.safe_dump(config(base, http_port=port, mounts=mounts), sort_keys=False))
+    for stale in (settings.kubeconfig, settings.kubeconfig.with_suffix(".discovery.json")):
+        stale.unlink(missing_ok=True)
+    kind.create(
+        kind_tool,
+        name=settings.instance,
+        image=image,
+        config=file,
+        kubeconfig=settings.kubeconfig,
+        env=engine.environment,
+        on_line=lambda line: phase.say(line.strip(" •✓ \t")),
+    )
+    container = engine.container(settings.node)
+    if container is None:
+        raise SlipwayError(f"kind made no container {settings.node}. Run `./invoke down`, then `./invoke up`.")
+    write(container, _WHOLE, b"")
+    phase.say(f"http port {port}" + ("" if port == names.PREFERRED_HTTP_PORT else f" ({names.PREFERRED_HTTP_PORT} is taken)"))
+    found = find(settings, engine)
+    assert found
+    return found
+
+
+def wait_node_ready(settings: Settings, kube: Kube, phase: Phase) -> None:
+    """Return when the node may run pods.
+
+    Raises:
+        WaitTimeout: It is not ready in time; the message carries the kubelet's reason.
+    """
+    wait_for(
+        f"node {settings.node}",
+        lambda: ready(kube.get("Node", settings.node)),
+        timeout=NODE_TIMEOUT,
+        on_change=phase.say,
+        tolerate=NOT_YET,
+    )
+
+
+def trust_registry(container: Any, *, registry: str, mirror: str) -> None:
+    """Let the node's containerd fetch images named after `registry` from `mirror`, over plain HTTP.
+
+    Args:
+        container: The node.
+        registry: The registry's canonical name, as it stands in image references.
+        mirror: Its URL as the node reaches it.
+    """
+    hosts = f'server = "{mirror}"\n\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n'
+    write(container, f"/etc/containerd/certs.d/{registry}/hosts.toml", hosts.encode())
+
+
+def publish_registry(kube: Kube, *, registry: str) -> None:
+    """Tell tools such as Tilt which registry this cluster pulls from, by the convention they share (KEP-1755)."""
+    data = f'host: "{registry}"\nhelp: "https://kind.sigs.k8s.io/docs/user/local-registry/"\n'
+    kube.apply(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "local-registry-hosting", "namespace": "kube-public"},
+                "data": {"localRegistryHosting.v1": data},
+            }
+        ]
+    )
+
+
+def remove(settings: Settings, engine: Engine) -> bool:
+    """Whether there was a node; it is gone now, with its volumes. Needs nothing inside it to work."""
+    container = engine.container(settings.node)
+    if container is None:
+        return False
+    container.remove(force=True, v=True)
+    return True
+
+
+def write(container: Any, path: str, content: bytes, *, mode: int = 0o644) -> None:
+    """Write one file into a running container, making the folders above it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo(path.lstrip("/"))
+        info.size, info.mode = len(content), mode
+        archive.addfile(info, io.BytesIO(content))
+    container.put_archive("/", buffer.getvalue())
+
+
+def _api(settings: Settings, engine: Engine, kube: Kube) -> Ready[None] | Pending | Failed:
+    container = engine.container(settings.node)
+    if container is None:
+        return Failed("its container was removed")
+    if container.status != "running":
+        return Failed(f"its container is {container.status}")
+    return Ready(None) if kube.healthy() else Pending("it does not answer yet")
