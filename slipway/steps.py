@@ -8,6 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from slipway import shell, waiting
+from slipway.errors import PhaseFailed, SlipwayError
 from slipway.progress import Phase, Progress
 
 
@@ -30,10 +32,14 @@ MOST_AT_ONCE = 12
 
 
 def run_steps(steps: Sequence[Step], progress: Progress) -> None:
-    """Return when every step is done; nothing new starts once one failed.
+    """Return when every step is done.
+
+    Once one fails, or the user interrupts, nothing new starts; what is under way is ended at once (programs with
+    their children, waits), for every step can be run again.
 
     Raises:
-        Exception: What the first failed step raised, after the steps under way have ended.
+        PhaseFailed: The first step that failed with an error for the user.
+        Exception: What the first step raised that failed otherwise, which is a bug.
         KeyError: A step needs one that is not in the list.
     """
     by_name = {step.name: step for step in steps}
@@ -54,15 +60,27 @@ def run_steps(steps: Sequence[Step], progress: Progress) -> None:
     def run(step: Step) -> None:
         if failed.is_set():
             return
-        with progress.phase(step.name) as phase:
-            step.do(phase)
+        try:
+            with progress.phase(step.name, quiet_when_skipped=True) as phase:
+                step.do(phase)
+        except BaseException as error:
+            # What fails after the first failed because it was ended, and says nothing about the cause.
+            failures.append((step.name, error))
+            stop()
+            raise
 
-    first: BaseException | None = None
+    def stop() -> None:
+        failed.set()
+        waiting.call_off()
+        shell.end_all()
+
+    waiting.resume()
+    failures: list[tuple[str, BaseException]] = []
     with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
         under_way: dict[Future[None], str] = {}
         try:
             while order.is_active():
-                if first is None:
+                if not failed.is_set():
                     for name in order.get_ready():
                         under_way[pool.submit(work, by_name[name])] = name
                 if not under_way:
@@ -70,14 +88,14 @@ def run_steps(steps: Sequence[Step], progress: Progress) -> None:
                 ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in ended:
                     name = under_way.pop(future)
-                    error = future.exception()
-                    if error is None:
+                    if future.exception() is None:
                         order.done(name)
-                    elif first is None:
-                        first = error
-                        failed.set()
         except BaseException:
-            failed.set()
+            stop()
             raise
-    if first:
-        raise first
+    waiting.resume()
+    if failures:
+        name, error = failures[0]
+        if isinstance(error, SlipwayError):
+            raise PhaseFailed(name, error) from error
+        raise error

@@ -57,8 +57,26 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Return after `seconds`."""
-        threading.Event().wait(seconds)
+        """Return after `seconds`.
+
+        Raises:
+            WaitFailed: Every wait of this process was called off meanwhile.
+        """
+        if _called_off.wait(seconds):
+            raise WaitFailed("interrupted")
+
+
+_called_off = threading.Event()
+
+
+def call_off() -> None:
+    """End every wait of this process, in whatever thread, until `resume`."""
+    _called_off.set()
+
+
+def resume() -> None:
+    """Let this process wait again."""
+    _called_off.clear()
 
 
 # A probe costs little and most waits are short: start fast, then back off.
@@ -134,4 +152,4 @@ def _sentence(message: str, hint: str) -> str:
     return f"{message}\n{hint}" if hint else message
 
 
-__all__ = ["Clock", "Failed", "Pending", "Probe", "Ready", "SystemClock", "stays", "wait_for"]
+__all__ = ["Clock", "Failed", "Pending", "Probe", "Ready", "SystemClock", "call_off", "resume", "stays", "wait_for"]
