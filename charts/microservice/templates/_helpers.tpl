@@ -1,8 +1,9 @@
 {{/*
 The name of every object: the service's own. A namespace is one environment, so it is unique there, and it never changes with a release.
+In quotes: YAML reads some words as something else than text ("no" is a decent name).
 */}}
 {{- define "microservice.name" -}}
-{{- .Values.service -}}
+{{- .Values.service | quote -}}
 {{- end -}}
 
 {{/*
@@ -19,7 +20,7 @@ The labels of a pod: the same for every release in one environment, so that a ve
 {{ include "microservice.selectorLabels" . }}
 app.kubernetes.io/component: service
 app.kubernetes.io/part-of: shop
-slipway.dev/environment: {{ .Values.environment }}
+slipway.dev/environment: {{ .Values.environment | quote }}
 slipway.dev/tier: {{ .Values.tier }}
 {{- end -}}
 
@@ -37,7 +38,7 @@ Name, namespace and labels of an object.
 */}}
 {{- define "microservice.metadata" -}}
 name: {{ include "microservice.name" . }}
-namespace: {{ .Values.environment }}
+namespace: {{ .Values.environment | quote }}
 labels:
   {{- include "microservice.labels" . | nindent 2 }}
 {{- end -}}
@@ -61,7 +62,7 @@ One HTTP probe of the service's port.
 */}}
 {{- define "microservice.probe" -}}
 httpGet:
-  path: {{ .path }}
+  path: {{ .path | quote }}
   port: http
 periodSeconds: {{ .periodSeconds }}
 timeoutSeconds: {{ .timeoutSeconds }}
