@@ -1,3 +1,3 @@
 module slipway.local/shim
 
-go 1.26.3
+go 1.22

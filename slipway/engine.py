@@ -1,0 +1,288 @@
+"""The one door to the Docker engine: found where the user's own commands find it, started when the machine allows it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import tarfile
+from collections.abc import Generator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+import docker.errors
+import requests.exceptions
+from docker.models.containers import Container
+from docker.tls import TLSConfig
+
+from slipway import dockerd, machine, names, shell
+from slipway.address import Address, addresses
+from slipway.errors import SlipwayError, ToolMissing
+from slipway.progress import Phase, Progress
+from slipway.settings import Settings
+
+# An engine that answers at all answers this fast; a socket that nobody serves must not hold up `status`.
+PING_TIMEOUT = 5
+# Between two words of an engine that pulls, pushes or commits something big.
+REQUEST_TIMEOUT = 600
+
+# Docker's client can build with BuildKit by itself up to this version; newer ones need the buildx plugin.
+_LAST_OWN_BUILDKIT = 22
+
+
+class EngineError(SlipwayError):
+    """The engine refused a request, or does not answer."""
+
+
+class Engine:
+    """A running engine.
+
+    Args:
+        client: The library's client for it.
+        address: Where it is.
+    """
+
+    def __init__(self, client: docker.DockerClient, address: Address) -> None:
+        self.client, self.address = client, address
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What other programs (docker, kind, tilt) need in their environment to use this engine."""
+        return {**self.address.environment, "KIND_EXPERIMENTAL_PROVIDER": "docker"}
+
+    @cached_property
+    def info(self) -> Mapping[str, Any]:
+        """What the engine says of itself and its machine, in Docker's words."""
+        with _asking("info"):
+            return cast("Mapping[str, Any]", self.client.info())
+
+    @cached_property
+    def build_cli(self) -> tuple[Path, Mapping[str, str]]:
+        """A docker client that can build with BuildKit, and what it needs in its environment.
+
+        Raises:
+            ToolMissing: No docker on the PATH can.
+        """
+        env = {**self.environment, "DOCKER_BUILDKIT": "1"}
+        seen: list[str] = []
+        for path in shell.which("docker"):
+            version = shell.run([path, "version", "--format", "{{.Client.Version}}"], env=env, check=False, timeout=30)
+            major = re.match(r"\d+", version.stdout)
+            if version.code != 0 or not major:  # too old or too new for this engine
+                seen.append(f"{path} does not get on with this engine")
+                continue
+            plugin = [path, "buildx", "version"]
+            if int(major.group()) <= _LAST_OWN_BUILDKIT or shell.run(plugin, env=env, check=False, timeout=30).code == 0:
+                return path, env
+            seen.append(f"{path} {version.stdout.strip()} lacks the buildx plugin")
+        raise ToolMissing(
+            f"no docker client here can build with BuildKit ({'; '.join(seen) or 'there is none on the PATH'}). "
+            "Install Docker's buildx plugin (package docker-buildx, or docker-buildx-plugin from Docker's own repository)."
+        )
+
+    def has_image(self, reference: str) -> bool:
+        """Whether the engine holds this image."""
+        return self.image_id(reference) is not None
+
+    def image_id(self, reference: str) -> str | None:
+        """The id of an image ("sha256:..."), or None when the engine does not hold it."""
+        with _asking(f"image {reference}"):
+            try:
+                return self.client.images.get(reference).id
+            except docker.errors.ImageNotFound:
+                return None
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image one more name.
+
+        Raises:
+            EngineError: There is no such image.
+        """
+        repository, _, tag = target.rpartition(":")
+        with _asking(f"tag {source} as {target}"):
+            self.client.api.tag(source, repository, tag, force=True)
+
+    def untag(self, reference: str) -> None:
+        """Take a name away from an image; the image goes with its last name. One that is not there is fine."""
+        with _asking(f"remove {reference}"), contextlib.suppress(docker.errors.ImageNotFound):
+            self.client.api.remove_image(reference)
+
+    def push(self, reference: str) -> str:
+        """The digest ("sha256:...") under which the registry now holds an image.
+
+        Raises:
+            EngineError: The registry refuses it, or is not there.
+        """
+        with _asking(f"push {reference}"):
+            lines = cast("Any", self.client.api.push(reference, stream=True, decode=True))
+            return self._follow(lines, f"push {reference}", re.compile(r"digest: (sha256:[0-9a-f]{64})"), None)
+
+    def pull(self, reference: str, *, phase: Phase | None = None) -> str:
+        """The digest ("sha256:...") of an image that the engine now holds, as its registry names it.
+
+        Raises:
+            EngineError: The registry refuses it, or is not there.
+        """
+        name, digest = (reference, None) if "@" in reference else reference.rsplit(":", 1)
+        with _asking(f"pull {reference}"):
+            lines = cast("Any", self.client.api.pull(name, tag=digest, stream=True, decode=True))
+            return self._follow(lines, f"pull {reference}", re.compile(r"Digest: (sha256:[0-9a-f]{64})"), phase)
+
+    def _follow(self, lines: Any, what: str, digest: re.Pattern[str], phase: Phase | None) -> str:
+        found, layers = "", dict[str, bool]()
+        for line in lines:
+            if "error" in line:
+                raise EngineError(f"{what}: {line['error']}")
+            status = str(line.get("status", ""))
+            if match := digest.search(status):
+                found = match.group(1)
+            if line.get("id") and status in ("Pulling fs layer", "Pull complete", "Already exists"):
+                layers[line["id"]] = status != "Pulling fs layer"
+                if phase:
+                    phase.parts(sum(layers.values()), len(layers))
+        if not found:
+            raise EngineError(f"{what}: the engine ended without naming a digest. Run the command again.")
+        return found
+
+    def container(self, name: str) -> Container | None:
+        """The container of that name, running or not, as it is now; None when there is none."""
+        with _asking(f"container {name}"):
+            try:
+                return self.client.containers.get(name)
+            except docker.errors.NotFound:
+                return None
+
+    def copy_out(self, image: str, path: str, target: Path) -> None:
+        """Write one file of an image to the host, executable when it is so in the image. Nothing of the image runs.
+
+        Raises:
+            EngineError: There is no such image, or no such file in it.
+        """
+        with _asking(f"{path} of {image}"):
+            made = self.client.containers.create(image, command=["none"], labels={names.OWNER_LABEL: names.OWNER})
+            try:
+                chunks, _ = made.get_archive(path)
+                with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                    member = next(iter(archive))
+                    content = archive.extractfile(member)
+                    if content is None:
+                        raise EngineError(f"{path} of {image} is not a file")
+                    fresh = target.with_name(f"{target.name}.part")
+                    fresh.write_bytes(content.read())
+                    fresh.chmod(0o755 if member.mode & 0o100 else 0o644)
+                    fresh.replace(target)
+            finally:
+                made.remove(force=True)
+
+    def remove_ours(self) -> int:
+        """How many names of images were Slipway's; they are removed."""
+        with _asking("our images"):
+            labelled = self.client.images.list(filters={"label": f"{names.OWNER_LABEL}={names.OWNER}"})
+            tags = {tag for image in labelled for tag in image.tags}
+            ours = re.compile(r"(localhost:\d+/)?slipway/.*")
+            tags |= {tag for image in self.client.images.list() for tag in image.tags if ours.fullmatch(tag)}
+            for tag in sorted(tags):
+                self.client.images.remove(tag, force=True)
+        return len(tags)
+
+    def stop_if_ours(self, settings: Settings) -> bool:
+        """Whether this was an engine that Slipway started and nobody else uses; it is stopped then.
+
+        Raises:
+            WaitTimeout: It does not end.
+        """
+        with _asking("containers"):
+            foreign = [one for one in self.client.containers.list() if one.labels.get(names.OWNER_LABEL) != names.OWNER]
+        return not foreign and dockerd.stop(settings)
+
+
+def find(settings: Settings) -> Engine | None:
+    """The running engine, or None when none answers. Starts nothing.
+
+    Args:
+        settings: Where Slipway keeps what it knows of an engine it started.
+    """
+    del settings  # an engine is found by asking, never by what a file remembers
+    for place in addresses():
+        with contextlib.suppress(EngineError):
+            return _open(place)
+    return None
+
+
+def connect(settings: Settings, *, progress: Progress | None = None) -> Engine:
+    """A running engine: the one that runs, else the machine's own, installed and started where that is allowed.
+
+    Raises:
+        ToolMissing: None runs and none can be started here; the message says what to install.
+        EngineError: The engine that was chosen does not answer, or refuses this user.
+    """
+    if found := find(settings):
+        return found
+    place = addresses()[0]
+    why = _refusal(place)
+    if place.chosen and not place.usual:
+        raise EngineError(
+            f"the engine at {place.url or '(nowhere)'}, which {place.chosen} names, does not answer: {why}. "
+            f"Start it, or choose another (unset DOCKER_HOST, or `docker context use default`)."
+        )
+    if "ermission denied" in why:
+        raise EngineError(
+            f"the engine at {place.url} refuses this user (permission denied). "
+            'Join its group: `sudo usermod -aG docker "$USER"`, then log in again.'
+        )
+    facts = machine.look()
+    if cure := dockerd.possible(facts):
+        raise ToolMissing(f"no Docker engine runs ({why}). {cure}")
+    with (progress or Progress()).phase("engine") as phase:
+        phase.say("no Docker engine runs; starting one")
+        dockerd.start(settings, facts, answers=lambda: find(settings) is not None, say=phase.say)
+        started = find(settings)
+        if started is None:
+            raise EngineError("the Docker engine answered once and does no more. Run the command again.")
+        version = started.info["ServerVersion"]
+        phase.say(f"Docker {version} started" if dockerd.started(settings) else f"Docker {version}")
+    return started
+
+
+def _open(place: Address) -> Engine:
+    with _asking(f"the engine at {place.url}"):
+        tls = place.tls and TLSConfig(
+            client_cert=(str(place.tls / "cert.pem"), str(place.tls / "key.pem")),
+            ca_cert=str(place.tls / "ca.pem"),
+            verify=True,
+        )
+        client = docker.DockerClient(
+            base_url=place.url or None,
+            version="auto",
+            timeout=PING_TIMEOUT,
+            tls=tls or False,
+            use_ssh_client=place.url.startswith("ssh://"),
+        )
+    client.api.timeout = REQUEST_TIMEOUT
+    return Engine(client, place)
+
+
+def _refusal(place: Address) -> str:
+    try:
+        _open(place)
+    except EngineError as error:
+        return str(error)
+    return "it answers now; run the command again"
+
+
+@contextlib.contextmanager
+def _asking(what: str) -> Generator[None]:
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise EngineError(f"{what}: the engine says: {error.explanation or error}") from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise EngineError(f"{what}: {_innermost(error)}") from error
+
+
+def _innermost(error: BaseException) -> str:
+    # What matters ("permission denied", "no such file") stands at the end of what three libraries wrapped around it.
+    found = re.findall(r"(?:Permission denied|No such file or directory|Connection refused|timed out)", str(error))
+    return str(found[-1]).lower() if found else str(error).splitlines()[0]
