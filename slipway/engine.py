@@ -55,7 +55,7 @@ class Engine:
     @cached_property
     def info(self) -> Mapping[str, Any]:
         """What the engine says of itself and its machine, in Docker's words."""
-        with _asking("info"):
+        with asking("info"):
             return cast("Mapping[str, Any]", self.client.info())
 
     @cached_property
@@ -88,7 +88,7 @@ class Engine:
 
     def image_id(self, reference: str) -> str | None:
         """The id of an image ("sha256:..."), or None when the engine does not hold it."""
-        with _asking(f"image {reference}"):
+        with asking(f"image {reference}"):
             try:
                 return self.client.images.get(reference).id
             except docker.errors.ImageNotFound:
@@ -101,12 +101,12 @@ class Engine:
             EngineError: There is no such image.
         """
         repository, _, tag = target.rpartition(":")
-        with _asking(f"tag {source} as {target}"):
+        with asking(f"tag {source} as {target}"):
             self.client.api.tag(source, repository, tag, force=True)
 
     def untag(self, reference: str) -> None:
         """Take a name away from an image; the image goes with its last name. One that is not there is fine."""
-        with _asking(f"remove {reference}"), contextlib.suppress(docker.errors.ImageNotFound):
+        with asking(f"remove {reference}"), contextlib.suppress(docker.errors.ImageNotFound):
             self.client.api.remove_image(reference)
 
     def push(self, reference: str) -> str:
@@ -115,7 +115,7 @@ class Engine:
         Raises:
             EngineError: The registry refuses it, or is not there.
         """
-        with _asking(f"push {reference}"):
+        with asking(f"push {reference}"):
             lines = cast("Any", self.client.api.push(reference, stream=True, decode=True))
             return self._follow(lines, f"push {reference}", re.compile(r"digest: (sha256:[0-9a-f]{64})"), None)
 
@@ -126,7 +126,7 @@ class Engine:
             EngineError: The registry refuses it, or is not there.
         """
         name, digest = (reference, None) if "@" in reference else reference.rsplit(":", 1)
-        with _asking(f"pull {reference}"):
+        with asking(f"pull {reference}"):
             lines = cast("Any", self.client.api.pull(name, tag=digest, stream=True, decode=True))
             return self._follow(lines, f"pull {reference}", re.compile(r"Digest: (sha256:[0-9a-f]{64})"), phase)
 
@@ -148,7 +148,7 @@ class Engine:
 
     def container(self, name: str) -> Container | None:
         """The container of that name, running or not, as it is now; None when there is none."""
-        with _asking(f"container {name}"):
+        with asking(f"container {name}"):
             try:
                 return self.client.containers.get(name)
             except docker.errors.NotFound:
@@ -160,7 +160,7 @@ class Engine:
         Raises:
             EngineError: There is no such image, or no such file in it.
         """
-        with _asking(f"{path} of {image}"):
+        with asking(f"{path} of {image}"):
             made = self.client.containers.create(image, command=["none"], labels={names.OWNER_LABEL: names.OWNER})
             try:
                 chunks, _ = made.get_archive(path)
@@ -178,7 +178,7 @@ class Engine:
 
     def remove_ours(self) -> int:
         """How many names of images were Slipway's; they are removed."""
-        with _asking("our images"):
+        with asking("our images"):
             labelled = self.client.images.list(filters={"label": f"{names.OWNER_LABEL}={names.OWNER}"})
             tags = {tag for image in labelled for tag in image.tags}
             ours = re.compile(r"(localhost:\d+/)?slipway/.*")
@@ -193,7 +193,7 @@ class Engine:
         Raises:
             WaitTimeout: It does not end.
         """
-        with _asking("containers"):
+        with asking("containers"):
             foreign = [one for one in self.client.containers.list() if one.labels.get(names.OWNER_LABEL) != names.OWNER]
         return not foreign and dockerd.stop(settings)
 
@@ -224,8 +224,8 @@ def connect(settings: Settings, *, progress: Progress | None = None) -> Engine:
     why = _refusal(place)
     if place.chosen and not place.usual:
         raise EngineError(
-            f"the engine at {place.url or '(nowhere)'}, which {place.chosen} names, does not answer: {why}. "
-            f"Start it, or choose another (unset DOCKER_HOST, or `docker context use default`)."
+            f"{why}. It is the one that {place.chosen} names. "
+            "Start it, or choose another (unset DOCKER_HOST, or `docker context use default`)."
         )
     if "ermission denied" in why:
         raise EngineError(
@@ -247,14 +247,16 @@ def connect(settings: Settings, *, progress: Progress | None = None) -> Engine:
 
 
 def _open(place: Address) -> Engine:
-    with _asking(f"the engine at {place.url}"):
+    if not place.url:
+        raise EngineError(f"{place.chosen} names no engine")
+    with asking(f"the engine at {place.url}"):
         tls = place.tls and TLSConfig(
             client_cert=(str(place.tls / "cert.pem"), str(place.tls / "key.pem")),
             ca_cert=str(place.tls / "ca.pem"),
             verify=True,
         )
         client = docker.DockerClient(
-            base_url=place.url or None,
+            base_url=place.url,
             version="auto",
             timeout=PING_TIMEOUT,
             tls=tls or False,
@@ -273,7 +275,8 @@ def _refusal(place: Address) -> str:
 
 
 @contextlib.contextmanager
-def _asking(what: str) -> Generator[None]:
+def asking(what: str) -> Generator[None]:
+    """Turn what the library raises inside this block into an EngineError that names `what` was asked for."""
     try:
         yield
     except docker.errors.APIError as error:
@@ -286,3 +289,6 @@ def _innermost(error: BaseException) -> str:
     # What matters ("permission denied", "no such file") stands at the end of what three libraries wrapped around it.
     found = re.findall(r"(?:Permission denied|No such file or directory|Connection refused|timed out)", str(error))
     return str(found[-1]).lower() if found else str(error).splitlines()[0]
+
+
+__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "find"]
