@@ -1,0 +1,94 @@
+"""What only this instance knows: passwords and signing secrets, made once and kept in a private file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import bcrypt
+
+from slipway.settings import Settings
+
+# Reads the GitOps repositories for Argo CD; no person, and in no policy.
+READER = "argocd"
+
+_PASSWORD_BYTES = 24
+_SALT_BYTES = 8
+# Argo CD's own; the passwords are random and long, more rounds would only make logging in slower.
+_BCRYPT_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What only this instance knows; made once and kept, so that nothing that worked stops working.
+
+    Attributes:
+        passwords: The password of each user.
+        webhook: Signs what the Git server tells Argo CD.
+        cache: The password of Argo CD's cache.
+        session: Signs the sessions of Argo CD.
+        bcrypt: The passwords as Argo CD keeps them.
+        htpasswd: The passwords as nginx keeps them.
+        made: When the passwords were made, as Argo CD wants to know it.
+    """
+
+    passwords: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    webhook: str = field(default="", repr=False)
+    cache: str = field(default="", repr=False)
+    session: str = field(default="", repr=False)
+    bcrypt: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    htpasswd: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    made: str = ""
+
+    @property
+    def htpasswd_file(self) -> str:
+        """Every user and password as lines that nginx reads."""
+        return "".join(f"{user}:{line}\n" for user, line in sorted(self.htpasswd.items()))
+
+
+def keep(settings: Settings) -> Secrets:
+    """The instance's secrets; what is missing is made, what is there never changes. Only the file's owner can read it."""
+    file = settings.folder / "secrets" / "secrets.json"
+    had = Secrets(**json.loads(file.read_text())) if file.is_file() else Secrets()
+    users = (*settings.roles, READER)
+    passwords = {user: had.passwords.get(user) or secrets.token_urlsafe(_PASSWORD_BYTES) for user in users}
+    now = Secrets(
+        passwords=passwords,
+        webhook=had.webhook or secrets.token_urlsafe(_PASSWORD_BYTES),
+        cache=had.cache or secrets.token_urlsafe(_PASSWORD_BYTES),
+        session=had.session or secrets.token_urlsafe(2 * _PASSWORD_BYTES),
+        bcrypt={user: had.bcrypt.get(user) or _bcrypt(password) for user, password in passwords.items()},
+        htpasswd={user: had.htpasswd.get(user) or salted_sha(password) for user, password in passwords.items()},
+        made=had.made or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    if now != had:
+        write_private(file, json.dumps(asdict(now), indent=2) + "\n")
+    return now
+
+
+def _bcrypt(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(_BCRYPT_ROUNDS)).decode()
+
+
+def salted_sha(password: str) -> str:
+    """A password in the one form that nginx reads on every system: the random passwords here need no slow hash."""
+    salt = secrets.token_bytes(_SALT_BYTES)
+    digest = hashlib.sha1(password.encode() + salt, usedforsecurity=False).digest()
+    return "{SSHA}" + base64.b64encode(digest + salt).decode()
+
+
+def write_private(file: Path, content: str) -> None:
+    """Make a file hold this content, all at once, for its owner's eyes only."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = file.with_name(f".{file.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as sink:
+        sink.write(content)
+    new.replace(file)

@@ -1,0 +1,235 @@
+"""Git: arguments in, frozen results out; nobody's configuration is read, no credential is ever on a command line."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from slipway import shell
+from slipway.errors import CommandFailed, SlipwayError
+
+ZERO = "0" * 40
+
+_HINT = "Install git 2.31 or newer."
+
+# What a server answers when the branch moved between the read and the push; anything else is not cured by a retry.
+_MOVED = re.compile(r"fetch first|non-fast-forward|stale info|cannot lock ref|incorrect old value|reference already exists")
+
+
+class PushConflict(SlipwayError):
+    """Somebody else pushed first: read the branch again and recompute."""
+
+
+class PushRefused(SlipwayError):
+    """The Git server refused a push; the message carries its reason."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a commit is by."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository on a server, and who asks.
+
+    Attributes:
+        url: Its address, without credentials.
+        user: The user; empty for nobody.
+        password: The user's password.
+    """
+
+    url: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit as the log tells it; `time` is in seconds since 1970."""
+
+    sha: str
+    parents: tuple[str, ...]
+    author: str
+    time: int
+    subject: str
+    trailers: Mapping[str, str]
+
+
+def environment(remote: Remote | None = None, *, identity: Identity | None = None) -> dict[str, str]:
+    """The environment in which git reads no one's configuration, asks nothing, and knows the credentials of one server."""
+    config = [("safe.directory", "*"), ("gc.auto", "0"), ("advice.detachedHead", "false"), ("protocol.ext.allow", "never")]
+    if remote:
+        host = urlsplit(remote.url)
+        config.append((f"http.{remote.url}.proxy", ""))
+        if (host.hostname or "").endswith(".localhost") and host.port:
+            config.append(("http.curloptResolve", f"{host.hostname}:{host.port}:127.0.0.1"))
+        if remote.user:
+            token = base64.b64encode(f"{remote.user}:{remote.password}".encode()).decode()
+            config.append((f"http.{remote.url}.extraHeader", f"Authorization: Basic {token}"))
+    variables = {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "LC_ALL": "C",
+        "GIT_CONFIG_COUNT": str(len(config)),
+    }
+    for number, (key, value) in enumerate(config):
+        variables[f"GIT_CONFIG_KEY_{number}"], variables[f"GIT_CONFIG_VALUE_{number}"] = key, value
+    if identity:
+        for part in ("AUTHOR", "COMMITTER"):
+            variables[f"GIT_{part}_NAME"], variables[f"GIT_{part}_EMAIL"] = identity.name, identity.email
+    return variables
+
+
+def _git(
+    arguments: Sequence[str],
+    *,
+    at: Path | None = None,
+    remote: Remote | None = None,
+    identity: Identity | None = None,
+    stdin: str | None = None,
+    check: bool = True,
+    stdout: Path | None = None,
+    timeout: float = 120.0,
+) -> shell.Result:
+    where = ["-C", str(at)] if at else []
+    # A git hook that calls us would hand down its own repository and index: they must not win over -C.
+    unset = [word for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX") for word in ("-u", name)]
+    return shell.run(
+        ["env", *unset, "git", *where, *arguments],
+        env=environment(remote, identity=identity),
+        stdin=stdin,
+        check=check,
+        hint=_HINT,
+        stdout=stdout,
+        timeout=timeout,
+    )
+
+
+def resolve(at: Path, revision: str) -> str | None:
+    """The full name of the commit that a revision means in a repository, or None when it means none."""
+    found = _git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], at=at, check=False)
+    return found.stdout.strip() or None
+
+
+def top_level(at: Path) -> Path | None:
+    """The working tree that a folder belongs to, or None when it belongs to none."""
+    found = _git(["rev-parse", "--show-toplevel"], at=at, check=False)
+    return Path(found.stdout.strip()) if found.code == 0 and found.stdout.strip() else None
+
+
+def refs(remote: Remote) -> dict[str, str]:
+    """The references of a repository on a server, with the objects they name; empty when it is empty.
+
+    Raises:
+        CommandFailed: It does not answer, or refuses the user.
+    """
+    lines = _git(["ls-remote", "--refs", "--quiet", remote.url], remote=remote, timeout=30.0).stdout.splitlines()
+    return {name: sha for sha, name in (line.split("\t", 1) for line in lines)}
+
+
+def init(at: Path, *, branch: str) -> None:
+    """Make an empty repository with a working tree whose first branch has that name."""
+    _git(["init", "--quiet", f"--initial-branch={branch}", str(at)])
+
+
+def clone(remote: Remote, at: Path, *, branch: str, depth: int | None = None) -> None:
+    """Make a working tree of one branch at a path that does not exist yet.
+
+    Raises:
+        CommandFailed: There is no such branch, or the server does not answer.
+    """
+    shallow = [f"--depth={depth}"] if depth else []
+    argv = ["clone", "--quiet", "--single-branch", "--no-tags", *shallow, f"--branch={branch}", remote.url, str(at)]
+    _git(argv, remote=remote)
+
+
+def stage(at: Path, paths: Iterable[str]) -> bool:
+    """Whether anything differs from the last commit, after these paths went into the index."""
+    _git(["add", "--all", "--", *paths], at=at)
+    return _git(["diff", "--cached", "--quiet"], at=at, check=False).code != 0
+
+
+def commit(at: Path, message: str, *, identity: Identity) -> str:
+    """The commit made of what is staged."""
+    _git(["commit", "--quiet", "--no-verify", "--file=-"], at=at, identity=identity, stdin=message)
+    made = resolve(at, "HEAD")
+    assert made, "git commit succeeded, so HEAD is a commit"
+    return made
+
+
+def push(at: Path, remote: Remote, updates: Mapping[str, str], *, only_new: bool = False) -> None:
+    """Make references on the server name these commits, all of them or none.
+
+    Args:
+        at: The repository that has the commits.
+        remote: Where they go.
+        updates: Commit by full reference name, such as refs/heads/main.
+        only_new: Refuse to touch a reference that exists.
+
+    Raises:
+        PushConflict: A reference on the server is not an ancestor of its commit, or exists and `only_new`.
+        PushRefused: The server's rules forbid it; the message carries them.
+        CommandFailed: The server does not answer.
+    """
+    leases = [f"--force-with-lease={name}:" for name in updates] if only_new else []
+    specs = [f"{sha}:{name}" for name, sha in updates.items()]
+    argv = ["push", "--porcelain", "--atomic", "--no-verify", *leases, remote.url, *specs]
+    result = _git(argv, at=at, remote=remote, check=False)
+    if result.code == 0:
+        return
+    rejected = [line for line in result.stdout.splitlines() if line.startswith("!")]
+    reasons = " ".join(line.split("\t", 2)[-1] for line in rejected)
+    if _MOVED.search(reasons):
+        raise PushConflict(f"{remote.url}: another push came first ({reasons}). Read the branch again and repeat.")
+    if rejected:
+        said = [line.removeprefix("remote:").strip() for line in result.stderr.splitlines() if line.startswith("remote:")]
+        raise PushRefused("\n".join([f"{remote.url} refused the push of {remote.user or 'nobody'}:", *filter(None, said or [reasons])]))
+    raise CommandFailed(["git", *argv], result.code, result.stdout + result.stderr, hint="Is the Git server up? See ./invoke status.")
+
+
+def export(at: Path, revision: str, paths: Sequence[str], into: Path) -> None:
+    """Write these paths, as a commit has them, below a folder; the working tree does not matter.
+
+    Raises:
+        CommandFailed: The commit has no such path.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    packed = into / ".export.tar"
+    try:
+        _git(["archive", "--format=tar", "--output", str(packed), revision, "--", *paths], at=at)
+        with tarfile.open(fileobj=BytesIO(packed.read_bytes())) as archive:
+            archive.extractall(into, filter="data")
+    finally:
+        packed.unlink(missing_ok=True)
+
+
+def tree(at: Path, revision: str, path: str = "") -> tuple[str, ...]:
+    """The paths of every file below a path, as a commit has them."""
+    listed = _git(["ls-tree", "-r", "-z", "--name-only", revision, "--", *([path] if path else [])], at=at).stdout
+    return tuple(str(PurePosixPath(name)) for name in listed.split("\0") if name)
+
+
+def log(at: Path, revision: str, *, paths: Sequence[str] = (), limit: int = 200) -> tuple[Commit, ...]:
+    """The last commits, newest first, that touched any of the paths (any commit when there is none)."""
+    form = "%H%x1f%P%x1f%an%x1f%ct%x1f%s%x1f%(trailers:only,unfold)%x1e"
+    out = _git(["log", f"--max-count={limit}", f"--format={form}", revision, "--", *paths], at=at).stdout
+    return tuple(_commit(entry.lstrip("\n")) for entry in out.split("\x1e") if entry.strip())
+
+
+def _commit(entry: str) -> Commit:
+    sha, parents, author, when, subject, trailers = entry.split("\x1f")
+    pairs = (line.split(": ", 1) for line in trailers.splitlines() if ": " in line)
+    return Commit(sha, tuple(parents.split()), author, int(when), subject, {key: value.strip() for key, value in pairs})
