@@ -1,0 +1,70 @@
+"""What happens around every request: its id, its log line, its numbers, and the last word when something breaks."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import context
+from chassis.lifecycle import Lifecycle
+from chassis.limits import limited
+from chassis.metrics import UNMATCHED, Metrics
+
+log = logging.getLogger("chassis")
+
+# Asked every few seconds by machines: a line each would bury everything else.
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Observe:
+    """The outermost layer of every service: an ASGI app around the app."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle, max_body_bytes: int) -> None:
+        self._app, self._metrics, self._lifecycle, self._max_body_bytes = app, metrics, lifecycle, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of the ASGI server."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        identifier = context.enter(next((value for name, value in scope["headers"] if name == b"x-request-id"), b""))
+        method, status, complete = scope["method"], 0, False
+        # Whoever may GET may also HEAD; the server leaves the body out.
+        inner = {**scope, "method": "GET"} if method == "HEAD" else scope
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status, complete
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", identifier.encode())]
+                if self._lifecycle.draining:
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
+            await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body")
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(inner, limited(receive, scope["headers"], limit=self._max_body_bytes), send_marked)
+        except Exception:
+            if not complete:  # half an answer is out: only breaking the connection tells the caller
+                raise
+            log.exception("unexpected error in %s %s", method, scope["path"])
+        finally:
+            self._metrics.in_flight.dec()
+            seconds = time.perf_counter() - started
+            route = getattr(inner.get("route"), "path", UNMATCHED)
+            self._metrics.observe(method=method, route=route, status=status or 500, seconds=seconds)
+            level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
+            if log.isEnabledFor(level):
+                fields = {
+                    "method": method,
+                    "route": route,
+                    "path": scope["path"],
+                    "status": status or 500,
+                    "duration_ms": round(seconds * 1000, 3),
+                }
+                log.log(level, "request", extra={"fields": fields})
