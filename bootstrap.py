@@ -60,7 +60,7 @@ def install(lock: str) -> None:
         _compile()
         for stamp in (RUNTIME, lock):
             shutil.copyfile(ROOT / stamp, VENV / f"{stamp}.new")
-            os.replace(VENV / f"{stamp}.new", VENV / stamp)
+            (VENV / f"{stamp}.new").replace(VENV / stamp)
         _say(f"Installed in {time.monotonic() - started:.0f} s")
 
 

@@ -35,6 +35,7 @@ class Phase:
     done: int = 0
     total: int = 0
     skipped: bool = False
+    failed: bool = False
     reminded: float = 0.0
 
     @property
@@ -54,6 +55,10 @@ class Phase:
         """Say that there was nothing to do."""
         self.skipped, self.detail = True, why
 
+    def fail(self, why: str) -> None:
+        """Say that it went wrong, without ending whatever comes after it."""
+        self.failed, self.detail = True, why
+
 
 class Progress:
     """Shows phases as they run, several at a time, and remembers how long each took."""
@@ -64,11 +69,16 @@ class Progress:
         self._active: list[Phase] = []
         self._lock = threading.RLock()
         self._live: Live | None = None
+        self._showing = False
         self._stop = threading.Event()
 
     @contextmanager
     def showing(self) -> Generator[Progress]:
-        """Show the phases that run inside this block."""
+        """Show the phases that run inside this block; a block within another changes nothing."""
+        if self._showing:
+            yield self
+            return
+        self._showing = True
         ticker = None
         if self.console.is_terminal:
             self._live = Live(console=self.console, get_renderable=self._render, refresh_per_second=8, transient=True)
@@ -86,6 +96,7 @@ class Progress:
             if self._live:
                 self._live.stop()
                 self._live = None
+            self._showing = False
 
     @contextmanager
     def phase(self, name: str, *, quiet_when_skipped: bool = False) -> Generator[Phase]:
@@ -98,7 +109,9 @@ class Progress:
         except BaseException:
             self._end(phase, "✗", "red")
             raise
-        if not (phase.skipped and quiet_when_skipped):
+        if phase.failed:
+            self._end(phase, "✗", "red")
+        elif not (phase.skipped and quiet_when_skipped):
             self._end(phase, "·" if phase.skipped else "✓", "dim" if phase.skipped else "green")
         else:
             self._end(phase, "", "")

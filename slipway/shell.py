@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,13 @@ Argv = Sequence["str | os.PathLike[str]"]
 # Long enough for any single command that is not a build; builds pass their own.
 DEFAULT_TIMEOUT = 300.0
 
-_running: set[subprocess.Popen[bytes]] = set()
+# Seconds between asking a program to end and ending it.
+DEFAULT_GRACE = 5.0
+
+# Every program under way, with its grace.
+_running: dict[subprocess.Popen[bytes], float] = {}
 _running_lock = threading.Lock()
+_called_off = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ def run(
     hint: str = "",
     on_line: Callable[[str], None] | None = None,
     stdout: Path | None = None,
+    grace: float = DEFAULT_GRACE,
 ) -> Result:
     """The result of a program, after it ended.
 
@@ -60,12 +67,15 @@ def run(
         hint: What the user can do when it fails; the last line of the error.
         on_line: Told each line of its standard error as it comes.
         stdout: A file that takes its standard output, which `Result.stdout` then does not hold.
+        grace: Seconds that it gets to tidy up when it is asked to end.
 
     Raises:
         CommandFailed: It failed (and `check`), or did not end in time.
         ToolMissing: There is no such program.
     """
     words = [os.fspath(word) for word in argv]
+    if _called_off.is_set() and timeout > DEFAULT_TIMEOUT:
+        raise CommandFailed(words, -signal.SIGTERM, "", hint="It was not started: everything is being ended.")
     log.debug("run %s", shlex.join(words))
     source = stdin.open("rb") if isinstance(stdin, Path) else None
     sink = stdout.open("wb") if stdout else None
@@ -79,22 +89,22 @@ def run(
             env={**os.environ, **env} if env else None,
             start_new_session=True,
         )
-    except FileNotFoundError:
-        raise ToolMissing(f"{words[0]} is not installed, or {cwd} is not there. {hint}".strip()) from None
+    except OSError as error:
+        raise _missing(words[0], cwd, error, hint) from None
     finally:
         for file in (source, sink):
             if file:
                 file.close()
     with _running_lock:
-        _running.add(process)
+        _running[process] = grace
     given = stdin.encode() if isinstance(stdin, str) else stdin if isinstance(stdin, bytes) else None
     try:
         out, err, late = _converse(process, given, timeout, on_line)
     finally:
         if process.poll() is None:
-            _end(process)
+            _end(process, grace)
         with _running_lock:
-            _running.discard(process)
+            _running.pop(process, None)
     if late:
         raise CommandFailed(words, process.returncode, out + err, hint=f"It was ended after {timeout:g} s. {hint}".strip())
     if check and process.returncode != 0:
@@ -107,11 +117,16 @@ def _converse(
 ) -> tuple[str, str, bool]:
     lines: list[bytes] = []
 
+    troubles: list[Exception] = []
+
     def read_errors() -> None:
         for line in process.stderr or ():
             lines.append(line)
-            if on_line:
-                on_line(line.decode(errors="replace").rstrip())
+            if on_line and not troubles:
+                try:
+                    on_line(line.decode(errors="replace").rstrip())
+                except Exception as error:  # the program must not block on a pipe that nobody reads
+                    troubles.append(error)
 
     def write_input() -> None:
         if process.stdin:
@@ -123,17 +138,22 @@ def _converse(
 
     def give_up() -> None:
         late.set()
-        _end(process)
+        _end(process, _running.get(process, DEFAULT_GRACE))
 
     helpers = [threading.Thread(target=target, daemon=True) for target in (read_errors, write_input)]
     timer = threading.Timer(timeout, give_up)
-    for thread in (*helpers, timer):
-        thread.start()
-    out = process.stdout.read() if process.stdout else b""
-    process.wait()
-    timer.cancel()
+    timer.daemon = True
+    try:
+        for thread in (*helpers, timer):
+            thread.start()
+        out = process.stdout.read() if process.stdout else b""
+        process.wait()
+    finally:
+        timer.cancel()
     for thread in helpers:
         thread.join(timeout=5)
+    if troubles:
+        raise troubles[0]
     return out.decode(errors="replace"), b"".join(lines).decode(errors="replace"), late.is_set()
 
 
@@ -156,14 +176,14 @@ def start(argv: Argv, *, log_file: Path, env: Mapping[str, str] | None = None, c
                 env={**os.environ, **env} if env else None,
                 start_new_session=True,
             )
-        except FileNotFoundError:
-            raise ToolMissing(f"{words[0]} is not installed") from None
+        except OSError as error:
+            raise _missing(words[0], cwd, error) from None
     process.returncode = 0  # nobody waits for it: it is meant to stay
     return process.pid
 
 
 def interactive(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
-    """The exit code of a program that has the user's terminal while it runs.
+    """The exit code of a program that has the user's terminal while it runs; 128 and more when a signal ended it.
 
     Raises:
         ToolMissing: There is no such program.
@@ -171,14 +191,17 @@ def interactive(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path |
     words = [os.fspath(word) for word in argv]
     log.debug("interactive %s", shlex.join(words))
     try:
-        with subprocess.Popen(words, env={**os.environ, **env} if env else None, cwd=cwd) as process:
-            while True:
-                try:
-                    return process.wait()
-                except KeyboardInterrupt:  # the program got it too, and decides
-                    continue
-    except FileNotFoundError:
-        raise ToolMissing(f"{words[0]} is not installed") from None
+        process = subprocess.Popen(words, env={**os.environ, **env} if env else None, cwd=cwd)
+    except OSError as error:
+        raise _missing(words[0], cwd, error) from None
+    while True:
+        try:
+            code = process.wait()
+            return code if code >= 0 else 128 - code
+        except KeyboardInterrupt as interrupt:
+            # Ctrl-C reached the program too, and it decides. Anything else was sent to this process alone.
+            if type(interrupt) is not KeyboardInterrupt:
+                process.terminate()
 
 
 def which(name: str) -> list[Path]:
@@ -191,19 +214,52 @@ def which(name: str) -> list[Path]:
 def end_all() -> None:
     """End every program that `run` has started and that still runs, with its children."""
     with _running_lock:
-        processes = list(_running)
-    for process in processes:
-        _end(process)
+        under_way = list(_running.items())
+    enders = [threading.Thread(target=_end, args=item) for item in under_way]
+    for thread in enders:
+        thread.start()
+    for thread in enders:
+        thread.join()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-        except (ProcessLookupError, PermissionError):
-            return
-        try:
-            process.wait(timeout=5)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+def call_off() -> None:
+    """End every program under way, and let no long one start until `resume`; short ones may tidy up."""
+    _called_off.set()
+    end_all()
+
+
+def resume() -> None:
+    """Let programs start again."""
+    _called_off.clear()
+
+
+def _missing(name: str, cwd: Path | None, error: OSError, hint: str = "") -> ToolMissing:
+    if cwd and not cwd.is_dir():
+        return ToolMissing(f"{name} was not started: the folder {cwd} is not there. {hint}".strip())
+    if isinstance(error, FileNotFoundError):
+        return ToolMissing(f"{name} is not installed. {hint}".strip())
+    return ToolMissing(f"{name} cannot be run: {error.strerror}. {hint}".strip())
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Ask the program and its children to end; end those that have not after `grace` seconds."""
+    deadline = time.monotonic() + grace
+    if not _signal(process, signal.SIGTERM):
+        return
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=grace)
+    while _signal(process, 0):  # the children may take longer than their parent
+        if time.monotonic() >= deadline:
+            _signal(process, signal.SIGKILL)
+            break
+        threading.Event().wait(0.02)
+    process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether there was anybody in the program's group to send a signal to."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

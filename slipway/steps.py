@@ -72,28 +72,33 @@ def run_steps(steps: Sequence[Step], progress: Progress) -> None:
     def stop() -> None:
         failed.set()
         waiting.call_off()
-        shell.end_all()
+        shell.call_off()
 
-    waiting.resume()
+    def run_all() -> None:
+        with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+            under_way: dict[Future[None], str] = {}
+            try:
+                while order.is_active():
+                    if not failed.is_set():
+                        for name in order.get_ready():
+                            under_way[pool.submit(work, by_name[name])] = name
+                    if not under_way:
+                        break
+                    ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        name = under_way.pop(future)
+                        if future.exception() is None:
+                            order.done(name)
+            except BaseException:
+                stop()
+                raise
+
     failures: list[tuple[str, BaseException]] = []
-    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-        under_way: dict[Future[None], str] = {}
-        try:
-            while order.is_active():
-                if not failed.is_set():
-                    for name in order.get_ready():
-                        under_way[pool.submit(work, by_name[name])] = name
-                if not under_way:
-                    break
-                ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    name = under_way.pop(future)
-                    if future.exception() is None:
-                        order.done(name)
-        except BaseException:
-            stop()
-            raise
-    waiting.resume()
+    try:
+        run_all()
+    finally:
+        waiting.resume()
+        shell.resume()
     if failures:
         name, error = failures[0]
         if isinstance(error, SlipwayError):

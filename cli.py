@@ -1,0 +1,270 @@
+"""The edge between Slipway and Invoke.
+
+Doors turn errors into sentences and exit codes; the list of tasks reads like a manual.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from json import dumps
+from pathlib import Path
+from typing import Any, NoReturn
+
+from invoke.collection import Collection
+from invoke.exceptions import Exit, ParseError
+from invoke.parser.context import ParserContext
+from invoke.program import Program
+from invoke.tasks import Task, task
+
+ROOT = Path(__file__).resolve().parent
+
+# What the list shows, in this order.
+GROUPS = ("Start", "Look", "Images", "Test", "Measure")
+
+USAGE_CODE = 2
+INTERRUPTED_CODE = 130
+TERMINATED_CODE = 143
+UNFINISHED = "`./invoke up` goes on from here; `./invoke down` removes what there is."
+
+_RED, _BOLD, _PLAIN = "\033[31;1m", "\033[1m", "\033[0m"
+
+Body = Callable[..., "int | None"]
+Door = Task[Any]
+
+
+class Terminated(KeyboardInterrupt):
+    """Another program asked this one to end (SIGTERM); everything is ended as it is on Ctrl-C."""
+
+
+def door(group: str, *, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Body], Door]:
+    """A task of a group: its body may raise SlipwayError, and returns the exit code or None.
+
+    Args:
+        group: The heading in `./invoke --list` under which it stands.
+        help: What flags mean; those that the task does not have are left out.
+        **options: Anything else that Invoke's own `task` takes.
+    """
+
+    def decorate(body: Body) -> Door:
+        @functools.wraps(body)
+        def guarded(*args: Any, **flags: Any) -> None:
+            _in_own_environment()
+            code = _call(functools.partial(body, *args, **flags), unfinished=group == "Start")
+            if code:
+                raise Exit(code=code)
+
+        flags = inspect.signature(body).parameters
+        told = {name: meaning for name, meaning in (help or {}).items() if name in flags}
+        made: Door = task(help=told, **options)(guarded)
+        made.group = group  # type: ignore[attr-defined]
+        return made
+
+    return decorate
+
+
+def _in_own_environment() -> None:
+    """Start again by ./invoke when another Python's Invoke reads these tasks: only ours has what they need."""
+    if Path(sys.prefix).resolve() != ROOT / ".venv":
+        os.execv(ROOT / "invoke", [str(ROOT / "invoke"), *sys.argv[1:]])
+
+
+def _call(body: Callable[[], int | None], *, unfinished: bool) -> int | None:
+    from slipway import shell
+    from slipway.errors import SlipwayError
+
+    _log_commands(os.environ.get("SLIPWAY_LOG", ""))
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return body()
+    except SlipwayError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt as interrupt:
+        shell.end_all()
+        ended, code = ("Ended", TERMINATED_CODE) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED_CODE)
+        raise Exit(f"\n{ended}. {UNFINISHED if unfinished else ''}".rstrip(), code) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    raise Exit(f"{_styled('error:', _RED, sys.stderr.isatty())} {message}", code)
+
+
+def _styled(text: str, style: str, terminal: bool) -> str:
+    return f"{style}{text}{_PLAIN}" if terminal and not os.environ.get("NO_COLOR") else text
+
+
+def _log_commands(wanted: str) -> None:
+    """Log every command that is run: SLIPWAY_LOG is a level (to standard error) or a file (everything, appended)."""
+    if not wanted:
+        return
+    level = logging.getLevelNamesMapping().get(wanted.upper())
+    handler = logging.StreamHandler() if level else logging.FileHandler(wanted)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("slipway")
+    logger.addHandler(handler)
+    logger.setLevel(level or logging.DEBUG)
+
+
+def words_after_dashes() -> list[str]:
+    """The words after `--` on the command line, each as it was given; Invoke itself would join them with spaces."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+def answer(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None = None) -> None:
+    """Print a result on standard output, for machines or for a person.
+
+    Args:
+        result: A dataclass, a mapping or a sequence of them.
+        json: For machines.
+        show: Prints it to a rich console for a person; by default a line for each item.
+    """
+    if json:
+        print(dumps(result, indent=2, default=_plain))
+    elif show:
+        from rich.console import Console
+
+        show(result, Console(highlight=False, soft_wrap=True))
+    else:
+        for line in _lines(_plain(result)):
+            print(line)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value if isinstance(value, (Mapping, list, tuple, str, int, float, type(None))) else str(value)
+
+
+def _lines(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        width = max((len(str(name)) for name in value), default=0)
+        return [f"{name:<{width}}  {item}" for name, item in value.items()]
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
+
+
+def show_exports(variables: Mapping[str, str], console: Any) -> None:
+    """Print variables so that a shell takes them over."""
+    for name, value in variables.items():
+        console.out(f"export {name}={shlex.quote(value)}")
+
+
+class Slipway(Program):
+    """Invoke, with a list and a help of our own."""
+
+    def normalize_argv(self, argv: list[str] | None) -> None:
+        """Take the command line; `TASK --help` becomes `--help TASK`, else a task's positional word would swallow it."""
+        super().normalize_argv(argv)
+        own = self.argv[: self.argv.index("--")] if "--" in self.argv else self.argv
+        if len(own) > 2 and not own[1].startswith("-") and {"--help", "-h"} & set(own[2:]):
+            self.argv = [own[0], "--help", own[1]]
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Parse the options that belong to no task."""
+        as_started = sys.dont_write_bytecode
+        super().parse_core(argv)
+        sys.dont_write_bytecode = as_started  # Invoke turns it on, and every command would compile everything anew
+
+    def parse_tasks(self) -> None:
+        """Parse tasks and their flags.
+
+        Raises:
+            Exit: A task or a flag is unknown, or a word is lacking; the message says what is near.
+        """
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            _fail(self._explain(error), USAGE_CODE)
+
+    def _explain(self, error: ParseError) -> str:
+        said = str(error)
+        context = getattr(error, "context", None)
+        name = context.name if isinstance(context, ParserContext) else None
+        unknown = next((word for word in self.core.unparsed if said == f"No idea what {word.partition('=')[0]!r} is!"), None)
+        if unknown is None:
+            return f"{said}\nSee `./invoke {name} --help`." if name else said
+        if unknown.startswith("-") and name:
+            flags = [flag for flag in self._context(name).flags if flag.startswith("--")]
+            return f"{name} has no flag {unknown!r}{_near(unknown, flags)}\nSee `./invoke {name} --help`."
+        return f"there is no task {unknown!r}{_near(unknown, [name for _, name, _ in self._rows()])}\nSee `./invoke --list`."
+
+    def _context(self, name: str) -> ParserContext:
+        context: Any = self.parser.contexts[name]
+        return context
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """Group, name and line of every task, in the order of tasks.py within a group."""
+        return sorted(_rows(self.collection, ()), key=lambda row: GROUPS.index(row[0]))
+
+    def list_flat(self) -> None:
+        """Print every task under its group."""
+        terminal = sys.stdout.isatty()
+        rows = self._rows()
+        if self.list_root:
+            rows = [row for row in rows if row[1].partition(".")[0] == self.list_root]
+        width = max(len(name) for _, name, _ in rows)
+        print("./invoke TASK [--flags]     ./invoke TASK --help tells the flags of one")
+        for group in dict.fromkeys(group for group, _, _ in rows):
+            print(f"\n{_styled(group, _BOLD, terminal)}")
+            for _, name, line in (row for row in rows if row[0] == group):
+                print(f"  {name:<{width}}  {line}")
+
+    def print_help(self) -> None:
+        """Print what Slipway is, and every task."""
+        from slipway import __doc__ as what
+
+        print(f"{what}\n")
+        self.list_flat()
+
+    def print_task_help(self, name: str) -> None:
+        """Print what one task does and its flags."""
+        context, found = self._context(name), self.collection[name]
+        words = [(argument.name or "").upper() for argument in context.positional_args]
+        print(" ".join(["./invoke", name, *words, *(["[--flags]"] if context.flags else [])]))
+        print(f"\n{(found.__doc__ or '').strip()}\n")
+        if context.flags:
+            self.print_columns(context.help_tuples())
+
+
+def _near(word: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(word, valid, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _rows(collection: Collection, above: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    for name, found in collection.tasks.items():
+        path = above if name == collection.default else (*above, name)
+        rows.append((getattr(found, "group", GROUPS[0]), ".".join(path), (found.__doc__ or "").strip().partition("\n")[0]))
+    for name, inner in collection.collections.items():
+        rows += _rows(inner, (*above, name))
+    return rows
+
+
+def main() -> None:
+    """Run the tasks that the command line names, then exit."""
+    import tasks
+    from slipway import __version__
+
+    Slipway(namespace=tasks.namespace, name="Slipway", binary="./invoke", version=__version__).run()
+
+
+if __name__ == "__main__":
+    # tasks.py imports `cli`: it must find this module, not load it a second time.
+    sys.modules["cli"] = sys.modules["__main__"]
+    main()

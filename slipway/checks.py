@@ -1,0 +1,242 @@
+"""What `./invoke test` runs: each part with its seconds, a report for machines, its output in a file, and one summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.table import Table
+
+from slipway import shell
+from slipway.errors import unknown
+from slipway.progress import Phase, Progress
+from slipway.settings import ROOT
+
+REPORTS = ROOT / "build" / "reports"
+
+TIER_1 = ("lint", "unit", "charts", "services", "rules", "e2e")
+PARTS = (*TIER_1, "long")
+
+# A cluster is not worth its minutes while the code is known to be wrong.
+GATES = {"e2e": ("lint", "unit")}
+
+# Seconds. The last two may have to build every image first.
+DEFAULT_TIMEOUT = 1200.0
+TIMEOUTS = {"e2e": 5400.0, "long": 10800.0}
+
+# Seconds that pytest gets to take down what its fixtures made, when it is told to end.
+GRACE = 120.0
+
+PYTHON = sys.executable
+LINTERS: Mapping[str, tuple[str, ...]] = {
+    "format": (PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."),
+    "ruff": (PYTHON, "-m", "ruff", "check", "--quiet", "."),
+    "types": (PYTHON, "-m", "pyright", "--pythonpath", PYTHON),
+    "layers": (PYTHON, str(ROOT / ".venv" / "bin" / "lint-imports"), "--no-cache", "--no-logo"),
+}
+
+# pytest's exit code when it found nothing to run.
+_NO_TESTS = 5
+
+# A line of `pytest -v`: the test, and once it has ended, how much of the whole is done.
+_TEST_LINE = re.compile(r"^(\S+::.*?)(?: (?:PASSED|FAILED|SKIPPED|ERROR|XFAIL).*\[ *(\d+)%\])?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one part ended.
+
+    Attributes:
+        part: Its name.
+        state: "passed", "failed" or "not run".
+        passed: How many checks or tests passed.
+        failed: How many failed, or could not be judged.
+        skipped: How many were skipped.
+        seconds: How long it took.
+        line: Its closing line.
+        log: Where its output is kept.
+    """
+
+    part: str
+    state: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    line: str = ""
+    log: Path | None = None
+
+
+def run(parts: Sequence[str], *, only: str = "", keep: bool = False) -> int:
+    """The exit code of running these parts, one after the other; one that fails does not keep the next from running.
+
+    Args:
+        parts: Their names, in order.
+        only: An expression for pytest's -k.
+        keep: Leave the instances that tests make.
+
+    Raises:
+        UsageError: There is no such part.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise unknown("part of the tests", part, PARTS)
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    progress = Progress()
+    outcomes: list[Outcome] = []
+    with progress.showing():
+        _install_what_tests_need(progress)
+        for part in parts:
+            outcomes.append(_run_part(part, outcomes, progress, only=only, keep=keep))
+    for outcome in outcomes:
+        if outcome.state == "failed" and outcome.log:
+            _show_failure(outcome.log)
+    _summarise(outcomes)
+    return 0 if all(outcome.state == "passed" for outcome in outcomes) else 1
+
+
+def format_all() -> int:
+    """The exit code of formatting the checkout's Python, and mending what ruff can mend."""
+    fixed = shell.interactive([PYTHON, "-m", "ruff", "check", "--fix", "--quiet", "."], cwd=ROOT)
+    return shell.interactive([PYTHON, "-m", "ruff", "format", "."], cwd=ROOT) or fixed
+
+
+def _install_what_tests_need(progress: Progress) -> None:
+    lock = "requirements-dev.txt"
+    stamp = ROOT / ".venv" / lock
+    if stamp.is_file() and stamp.read_bytes() == (ROOT / lock).read_bytes():
+        return
+    with progress.phase("test requirements"):
+        shell.run([PYTHON, "-I", ROOT / "bootstrap.py", lock], timeout=DEFAULT_TIMEOUT)
+
+
+def _run_part(part: str, before: Sequence[Outcome], progress: Progress, *, only: str, keep: bool) -> Outcome:
+    red = [outcome.part for outcome in before if outcome.part in GATES.get(part, ()) and outcome.state != "passed"]
+    if red:
+        why = f"not run, because {' and '.join(red)} failed"
+        progress.note(f"- {part}: {why}")
+        return Outcome(part, "not run", line=why)
+    log = REPORTS / f"{part}.log"
+    log.write_bytes(b"")
+    with progress.phase(part) as phase:
+        outcome = _lint(phase, log) if part == "lint" else _pytest(part, phase, log, only=only, keep=keep)
+        (phase.say if outcome.state == "passed" else phase.fail)(outcome.line)
+    return dataclasses.replace(outcome, seconds=progress.timings[part])
+
+
+def _lint(phase: Phase, log: Path) -> Outcome:
+    suite = ElementTree.Element("testsuite", name="lint", tests=str(len(LINTERS)))
+    failed: list[str] = []
+    with log.open("w") as sink:
+        for done, (name, argv) in enumerate(LINTERS.items()):
+            phase.parts(done, len(LINTERS))
+            phase.say(name)
+            result = shell.run(argv, cwd=ROOT, check=False, timeout=DEFAULT_TIMEOUT)
+            said = f"{result.stdout}{result.stderr}"
+            sink.write(f"== {name}\n{said}\n")
+            case = ElementTree.SubElement(suite, "testcase", classname="lint", name=name)
+            if result.code:
+                failed.append(name)
+                ElementTree.SubElement(case, "failure", message=f"exit code {result.code}").text = said
+    suite.set("failures", str(len(failed)))
+    ElementTree.ElementTree(suite).write(REPORTS / "lint.xml", encoding="unicode", xml_declaration=True)
+    passed = len(LINTERS) - len(failed)
+    line = f"{passed} passed, {len(failed)} failed" + (f" ({', '.join(failed)})" if failed else "")
+    return Outcome("lint", "failed" if failed else "passed", passed, len(failed), line=line, log=log)
+
+
+def _pytest(part: str, phase: Phase, log: Path, *, only: str, keep: bool) -> Outcome:
+    report = REPORTS / f"{part}.xml"
+    report.unlink(missing_ok=True)
+    argv = [PYTHON, "-m", "pytest", f"tests/{part}", "-v", "-rfEs", f"--junitxml={report}", "-o", f"junit_suite_name={part}"]
+    argv += ["-k", only] if only else []
+    argv += ["--keep-instances"] if keep and part in GATES else []
+    with _following(log, phase):
+        timeout = TIMEOUTS.get(part, DEFAULT_TIMEOUT)
+        result = shell.run(argv, cwd=ROOT, check=False, timeout=timeout, stdout=log, grace=GRACE)
+    with log.open("a") as sink:
+        sink.write(result.stderr)
+    counts = _counts(report)
+    line = "no test was found" if result.code == _NO_TESTS else _closing_line(log.read_text(errors="replace"))
+    failed = counts["errors"] + counts["failures"]
+    return Outcome(
+        part=part,
+        state="failed" if result.code else "passed",
+        passed=counts["tests"] - failed - counts["skipped"],
+        failed=failed or (1 if result.code else 0),
+        skipped=counts["skipped"],
+        line=line,
+        log=log,
+    )
+
+
+@contextmanager
+def _following(log: Path, phase: Phase) -> Generator[None]:
+    """Show the test under way, as the log grows, while this block runs."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(0.5):
+            seen = _TEST_LINE.findall(_end_of(log))
+            if seen:
+                phase.say(seen[-1][0].rpartition("::")[2].strip())
+                done = [int(percent) for _, percent in seen if percent]
+                phase.parts(done[-1] if done else phase.done, 100)
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        follower.join()
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        return file.read().decode(errors="replace")
+
+
+def _counts(report: Path) -> dict[str, int]:
+    names = ("tests", "failures", "errors", "skipped")
+    if not report.is_file():
+        return dict.fromkeys(names, 0)
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))  # noqa: S314 - pytest wrote it a moment ago
+    return {name: sum(int(suite.get(name, "0")) for suite in suites) for name in names}
+
+
+def _closing_line(output: str) -> str:
+    found = re.findall(r"^=+ (.+ in [\d.]+s.*?) =+$", output, re.MULTILINE)
+    return found[-1] if found else "it did not come to an end"
+
+
+def _show_failure(log: Path) -> None:
+    text = log.read_text(errors="replace")
+    # pytest lists every test first; what matters begins where it tells of the first that failed.
+    starts = [match.start() for match in re.finditer(r"^=+ (?:ERRORS|FAILURES) =+$", text, re.MULTILINE)]
+    print(f"\n-- {log.relative_to(ROOT)}\n{text[min(starts, default=0) :].strip()}")
+
+
+def _summarise(outcomes: Sequence[Outcome]) -> None:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("PART", "STATE", "PASSED", "FAILED", "SKIPPED", "SECONDS", "CLOSING LINE"):
+        table.add_column(column, justify="right" if column in ("PASSED", "FAILED", "SKIPPED", "SECONDS") else "left")
+    styles = {"passed": "green", "failed": "red", "not run": "yellow"}
+    for outcome in outcomes:
+        numbers = (f"{outcome.passed}", f"{outcome.failed}", f"{outcome.skipped}", f"{outcome.seconds:.1f}")
+        table.add_row(outcome.part, f"[{styles[outcome.state]}]{outcome.state}[/]", *numbers, outcome.line)
+    print()
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    print(f"\nReports: {REPORTS.relative_to(ROOT)}")
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    passed, failed = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("passed", "failed"))
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
