@@ -20,6 +20,7 @@ from docker.tls import TLSConfig
 from slipway import dockerd, machine, names, shell
 from slipway.address import Address, addresses
 from slipway.errors import SlipwayError, ToolMissing
+from slipway.machine import Machine
 from slipway.progress import Phase, Progress
 from slipway.settings import Settings
 
@@ -215,26 +216,14 @@ def connect(settings: Settings, *, progress: Progress | None = None) -> Engine:
     """A running engine: the one that runs, else the machine's own, installed and started where that is allowed.
 
     Raises:
-        ToolMissing: None runs and none can be started here; the message says what to install.
-        EngineError: The engine that was chosen does not answer, or refuses this user.
+        ToolMissing: None answers and none can be started here; the message says what to do or install.
+        SlipwayError: It was started, and ended or did not answer in time; the message holds the last lines of its log.
     """
     if found := find(settings):
         return found
-    place = addresses()[0]
-    why = _refusal(place)
-    if place.chosen and not place.usual:
-        raise EngineError(
-            f"{why}. It is the one that {place.chosen} names. "
-            "Start it, or choose another (unset DOCKER_HOST, or `docker context use default`)."
-        )
-    if "ermission denied" in why:
-        raise EngineError(
-            f"the engine at {place.url} refuses this user (permission denied). "
-            'Join its group: `sudo usermod -aG docker "$USER"`, then log in again.'
-        )
     facts = machine.look()
-    if cure := dockerd.possible(facts):
-        raise ToolMissing(f"no Docker engine runs ({why}). {cure}")
+    if cure := refusal(facts):
+        raise ToolMissing(f"no Docker engine can be used. {cure}")
     with (progress or Progress()).phase("engine") as phase:
         phase.say("no Docker engine runs; starting one")
         dockerd.start(settings, facts, answers=lambda: find(settings) is not None, say=phase.say)
@@ -244,6 +233,25 @@ def connect(settings: Settings, *, progress: Progress | None = None) -> Engine:
         version = started.info["ServerVersion"]
         phase.say(f"Docker {version} started" if dockerd.started(settings) else f"Docker {version}")
     return started
+
+
+def refusal(facts: Machine) -> str:
+    """An empty text when an engine could be started here (none answers now), else why not and what to do."""
+    place = addresses()[0]
+    try:
+        _open(place)
+        return ""
+    except EngineError as error:
+        why = str(error)
+    if place.chosen and not place.usual:
+        start = "Start it, or choose another (unset DOCKER_HOST, `docker context use default`)."
+        return f"{why[0].upper()}{why[1:]}; it is the one that {place.chosen} names. {start}"
+    if "permission denied" in why:
+        return (
+            f"The engine at {place.url} refuses this user (permission denied). "
+            'Join its group: `sudo usermod -aG docker "$USER"`, then log in again.'
+        )
+    return dockerd.possible(facts)
 
 
 def _open(place: Address) -> Engine:
@@ -266,14 +274,6 @@ def _open(place: Address) -> Engine:
     return Engine(client, place)
 
 
-def _refusal(place: Address) -> str:
-    try:
-        _open(place)
-    except EngineError as error:
-        return str(error)
-    return "it answers now; run the command again"
-
-
 @contextlib.contextmanager
 def asking(what: str) -> Generator[None]:
     """Turn what the library raises inside this block into an EngineError that names `what` was asked for."""
@@ -291,4 +291,4 @@ def _innermost(error: BaseException) -> str:
     return str(found[-1]).lower() if found else str(error).splitlines()[0]
 
 
-__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "find"]
+__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "find", "refusal"]

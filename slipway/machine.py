@@ -76,8 +76,8 @@ def look(root: Path = Path("/")) -> Machine:
     Args:
         root: Where its files are; another folder, for tests.
     """
-    release = _pairs(_read(root / "etc/os-release"), "=")
-    memory = _pairs(_read(root / "proc/meminfo"), ":")
+    release = _pairs(read(root / "etc/os-release"), "=")
+    memory = _pairs(read(root / "proc/meminfo"), ":")
     total = _kilobytes(memory.get("MemTotal", "")) or _darwin_memory()
     limit = _memory_limit(root)
     available = _kilobytes(memory.get("MemAvailable", ""))
@@ -92,19 +92,24 @@ def look(root: Path = Path("/")) -> Machine:
         cores=_cores(),
         memory=min(total, limit) if limit else total,
         memory_available=min(available, limit) if limit else available,
-        missing_capabilities=missing_capabilities(_read(root / "proc/self/status"), _read(root / "proc/sys/kernel/cap_last_cap")),
+        missing_capabilities=missing_capabilities(read(root / "proc/self/status"), read(root / "proc/sys/kernel/cap_last_cap")),
         cgroup=_cgroup(root),
-        inotify_instances=_number(_read(inotify / "max_user_instances")),
-        inotify_watches=_number(_read(inotify / "max_user_watches")),
-        routes=_routes(_read(root / "proc/net/route")),
+        inotify_instances=_number(read(inotify / "max_user_instances")),
+        inotify_watches=_number(read(inotify / "max_user_watches")),
+        routes=_routes(read(root / "proc/net/route")),
     )
 
 
 def free_bytes(path: Path) -> int:
     """Bytes that could be written at a path, which need not exist yet."""
+    return shutil.disk_usage(existing(path)).free
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
     while not path.exists():
         path = path.parent
-    return shutil.disk_usage(path).free
+    return path
 
 
 def missing_capabilities(status: str, last: str = "") -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def processes(name: str, *, root: Path = Path("/")) -> list[int]:
     found: list[int] = []
     for folder in (root / "proc").glob("[0-9]*"):
         # One that has ended and that nobody has asked for its result (state Z) still stands there, with its name.
-        if _read(folder / "comm").strip() == name and ") Z " not in _read(folder / "stat"):
+        if read(folder / "comm").strip() == name and ") Z " not in read(folder / "stat"):
             found.append(int(folder.name))
     return sorted(found)
 
@@ -146,7 +151,7 @@ def _cgroup(root: Path) -> int:
 
 def _memory_limit(root: Path) -> int:
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
-        text = _read(root / "sys/fs/cgroup" / file).strip()
+        text = read(root / "sys/fs/cgroup" / file).strip()
         # Version 1 says "no limit" by a number near 2**63.
         if text.isdigit() and int(text) < 1 << 60:
             return int(text)
@@ -185,8 +190,9 @@ def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """The text of a file; empty when it is not there on this system, or not ours to read."""
     try:
         return path.read_text(errors="replace")
-    except OSError:  # not there on this system, or not ours to read
+    except OSError:
         return ""

@@ -1,0 +1,174 @@
+"""What must be known before anything is made: the machine, its engine, its programs and its room, seen once."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway import dockerd, engine, machine, names, ports, registry, shell
+from slipway.errors import SlipwayError
+from slipway.machine import Machine
+from slipway.settings import Settings, instances
+
+_PROGRAM_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """An engine that answers.
+
+    Attributes:
+        name: Product and version, for people.
+        address: Where it is.
+        here: Whether it runs on this machine, so that the ports it publishes are this machine's.
+        cores: The processors it has for containers.
+        memory: The bytes of memory it has for containers.
+        missing_capabilities: What its containers cannot be given, although kind's nodes need it.
+        builds: "" when a client here can build with BuildKit, else why not.
+    """
+
+    name: str
+    address: str
+    here: bool
+    cores: int
+    memory: int
+    missing_capabilities: tuple[str, ...]
+    builds: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Everything the doctor judges.
+
+    Attributes:
+        machine: The machine.
+        engine: The running engine, or None.
+        no_engine: Why none answers, and what to install; "" when one runs or can be started.
+        programs: The version of each program that was looked for; "" when it is not there.
+        go_wanted: The oldest Go that the recipes allow.
+        home: Slipway's state folder.
+        home_free: Bytes that may still be written there.
+        images_free: Bytes that may still be written where the engine keeps images, when that is another disk of this
+            machine; None when it is the same disk, or not to be seen from here.
+        cached: Whether earlier runs have left built artefacts.
+        running: Whether this instance's node runs, and has its memory already.
+        http_port: The port a new instance would get.
+        registry_port: The port that the registry has or would get.
+        now: The machine's time, in seconds since 1970.
+        newest: The time of the checkout's newest commit; 0 when it has none.
+        python: The version of Python that runs this.
+    """
+
+    machine: Machine
+    engine: Running | None
+    no_engine: str
+    programs: Mapping[str, str]
+    go_wanted: str
+    home: Path
+    home_free: int
+    images_free: int | None
+    cached: bool
+    running: bool
+    http_port: int
+    registry_port: int
+    now: float
+    newest: float
+    python: str
+
+
+def take(settings: Settings) -> Survey:
+    """Everything the doctor judges, as it is now. Nothing is changed or started."""
+    facts = machine.look()
+    found = engine.find(settings)
+    node = found.container(settings.node) if found else None
+    shop = registry.find(found) if found else None
+    return Survey(
+        machine=facts,
+        engine=_running(found) if found else None,
+        no_engine="" if found else engine.refusal(facts),
+        programs={
+            "docker": _version(["docker", "--version"]),
+            "git": _version(["git", "--version"]),
+            "go": _version(["go", "env", "GOVERSION"]),
+        },
+        go_wanted=_go_wanted(settings),
+        home=settings.home,
+        home_free=machine.free_bytes(settings.home),
+        images_free=_images_free(settings, found),
+        cached=settings.cache.is_dir() and any(settings.cache.iterdir()),
+        running=bool(node and node.status == "running" and settings.instance in instances(settings)),
+        http_port=ports.free_port(names.PREFERRED_HTTP_PORT),
+        registry_port=shop.port if shop else ports.free_port(names.PREFERRED_REGISTRY_PORT),
+        now=time.time(),
+        newest=_newest_commit(settings.root),
+        python=platform.python_version(),
+    )
+
+
+def _running(found: engine.Engine) -> Running:
+    info = found.info
+    try:
+        found.build_cli  # noqa: B018 - asked for what it raises
+        builds = ""
+    except SlipwayError as error:
+        builds = str(error)
+    return Running(
+        name=f"{info.get('OperatingSystem', 'Docker')}, engine {info['ServerVersion']}",
+        address=found.address.url,
+        here=found.address.url.startswith("unix://"),
+        cores=int(info.get("NCPU") or 0),
+        memory=int(info.get("MemTotal") or 0),
+        missing_capabilities=_missing(info.get("DefaultRuntime", "")),
+        builds=builds,
+    )
+
+
+def _missing(runtime: str) -> tuple[str, ...]:
+    if runtime == dockerd.RUNTIME:
+        return ()
+    lacks: set[str] = set()
+    for pid in machine.processes("dockerd"):
+        lacks |= set(machine.missing_capabilities(machine.read(Path(f"/proc/{pid}/status"))))
+    return tuple(sorted(lacks))
+
+
+def _images_free(settings: Settings, found: engine.Engine | None) -> int | None:
+    data = Path((found.info.get("DockerRootDir") if found else None) or "/var/lib/docker")
+    # The engine of a virtual machine (Docker Desktop) names a folder that is not on this side.
+    if platform.system() != "Linux" or (found and not data.exists()):
+        return None
+    apart = machine.existing(data).stat().st_dev != machine.existing(settings.home).stat().st_dev
+    return machine.free_bytes(data) if apart else None
+
+
+def _version(argv: list[str]) -> str:
+    if not shell.which(argv[0]):
+        return ""
+    result = shell.run(argv, check=False, timeout=_PROGRAM_TIMEOUT)
+    found = re.search(r"\d+\.\d+(\.\d+)?", result.stdout)
+    return found.group() if found else ""
+
+
+def _go_wanted(settings: Settings) -> str:
+    files = sorted((settings.cluster / "go").glob("*/go.mod"))
+    wanted = [line.split()[1] for file in files for line in file.read_text().splitlines() if line.startswith("go ")]
+    return max(wanted, key=parts, default="1.22")
+
+
+def parts(version: str) -> tuple[int, ...]:
+    """A version's numbers, so that versions compare as they should."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def _newest_commit(root: Path) -> float:
+    if not shell.which("git"):
+        return 0.0
+    # A checkout that belongs to another user is refused by Git otherwise; here it is only read.
+    result = shell.run(
+        ["git", "-c", "safe.directory=*", "-C", root, "log", "-1", "--format=%ct"], check=False, timeout=_PROGRAM_TIMEOUT
+    )
+    return float(result.stdout) if result.code == 0 and result.stdout.strip() else 0.0
