@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from chassis import Config, Identity, Problem, Service, cacheable, run
 from fastapi import Query, Request, Response
-from products import Catalog, Found, Page, Product, Tag
 from pydantic import BaseModel, Field
+
+from chassis import Config, Identity, Problem, Service, cacheable, run
+from products import Catalog, Found, Page, Product, Tag
 
 TITLE = "Slipway Chandlery"
 GREETING = "Everything for the boat, from rope to breakfast."

@@ -1,4 +1,4 @@
-"""What every service of the shop stands on: configuration, health, metrics, logs, draining and faults, all the same everywhere."""
+"""What every service of the shop stands on: configuration, health, metrics, logs, draining, faults."""
 
 from __future__ import annotations
 

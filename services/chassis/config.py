@@ -23,9 +23,13 @@ class Fault(BaseModel):
     route: str = Field(default="*", max_length=200, description="Path as the OpenAPI document writes it, or * for every route.")
     method: str = Field(default="*", max_length=10, description="HTTP method, or * for every method.")
     latency_ms: int = Field(default=0, ge=0, le=60_000, description="Milliseconds to wait before anything else.")
-    status: Annotated[int, Field(ge=400, le=599)] | None = Field(default=None, description="Status to answer instead of the result.")
+    status: Annotated[int, Field(ge=400, le=599)] | None = Field(
+        default=None, description="Status to answer instead of the result."
+    )
     ratio: float = Field(default=1.0, ge=0, le=1, description="Share of the requests that are hit.")
-    seconds: float | None = Field(default=None, gt=0, le=86_400, description="Lifetime; without it the fault stays until removed.")
+    seconds: float | None = Field(
+        default=None, gt=0, le=86_400, description="Lifetime; without it the fault stays until removed."
+    )
 
 
 class Config(BaseModel):
@@ -34,7 +38,9 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    drain_seconds: float = Field(default=5, ge=0, le=300, description="How long, after SIGTERM, open connections may still bring requests.")
+    drain_seconds: float = Field(
+        default=5, ge=0, le=300, description="How long, after SIGTERM, open connections may still bring requests."
+    )
     finish_seconds: int = Field(default=10, ge=1, le=300, description="How long, after that, requests under way may take.")
     keep_alive_seconds: int = Field(
         default=75, ge=1, le=3600, description="How long an idle connection stays; longer than its callers keep theirs."

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from chassis.identity import Identity
 
@@ -24,9 +32,7 @@ class Metrics:
         disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
-        )
+        self._requests = Counter("http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry)
         self._seconds = Histogram(
             "http_request_duration_seconds",
             "Time from the first byte of a request to the last of its answer.",

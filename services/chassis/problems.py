@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -77,18 +77,26 @@ def document(
     return Response(json.dumps(body), status, headers={**(headers or {}), "Cache-Control": "no-store"}, media_type=MEDIA_TYPE)
 
 
+def describe(openapi: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document, with the schema that `RESPONSES` points at."""
+    schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = schema.pop("$defs", {})
+    openapi.setdefault("components", {}).setdefault("schemas", {}).update(parts, ProblemDocument=schema)
+    return openapi
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the app answer with a problem document."""
 
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+    async def refused(request: Request, exception: Exception) -> Response:
+        error = cast("HTTPException", exception)
         detail = error.detail
         if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
             detail = "nothing lives at this path; GET /openapi.json lists the paths"
         return document(error.status_code, detail, headers=error.headers)
 
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
+    async def invalid(request: Request, exception: Exception) -> Response:
+        error = cast("RequestValidationError", exception)
         errors = [
             {"where": ".".join(str(part)[:64] for part in item["loc"][:8]), "reason": str(item["msg"])[:256]}
             for item in error.errors()[:20]

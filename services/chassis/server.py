@@ -24,6 +24,7 @@ from chassis.service import Service
 log = logging.getLogger("chassis")
 
 DEFAULT_PORT = 8000
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a pod is reached from outside, and by nobody the cluster does not let in
 
 # The exit code that sysexits.h gives a configuration error.
 EXIT_CONFIG = 78
@@ -31,7 +32,9 @@ EXIT_CONFIG = 78
 C = TypeVar("C", bound=Config)
 
 
-def run(name: str, create: Callable[[C, Identity], Service[C]], model: type[C], *, environ: Mapping[str, str] = os.environ) -> None:
+def run(
+    name: str, create: Callable[[C, Identity], Service[C]], model: type[C], *, environ: Mapping[str, str] = os.environ
+) -> None:
     """Serve until told to stop; exits the process with the reason in the log when it cannot start.
 
     Args:
@@ -44,7 +47,8 @@ def run(name: str, create: Callable[[C, Identity], Service[C]], model: type[C], 
     logs.configure(who)
     try:
         config = load(model, Path(environ.get("SLIPWAY_CONFIG") or DEFAULT_PATH))
-        host, port = environ.get("SLIPWAY_HOST") or "0.0.0.0", _port(environ.get("SLIPWAY_PORT", ""))
+        host = environ.get("SLIPWAY_HOST") or EVERYWHERE
+        port = _port(environ.get("SLIPWAY_PORT", ""))
         service = create(config, who)
     except ConfigError as error:
         log.critical("cannot start: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
@@ -11,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chassis import metrics, problems
+from chassis.caching import cacheable
 from chassis.config import Config, ConfigError, Fault
 from chassis.faults import Faults
 from chassis.identity import Identity
@@ -73,16 +75,13 @@ class Service(Generic[C]):
             responses=problems.RESPONSES,
             # Numbers go out by /metrics, errors by the log; FastAPI's own spans would cost time and reach nobody.
             telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
-            # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
-            docs_url=None,
-            redoc_url=None,
+            # FastAPI's pages load scripts from elsewhere, and its route for the document has no name in the numbers.
+            openapi_url=None,
         )
         problems.install(self.app)
         self._add_own_routes()
         self.app.router.route_class = self.faults.route_class()
-        self.asgi = Observe(
-            self.app, metrics=self.metrics, lifecycle=self.lifecycle, max_body_bytes=config.max_body_bytes
-        )
+        self.asgi = Observe(self.app, metrics=self.metrics, lifecycle=self.lifecycle, max_body_bytes=config.max_body_bytes)
 
     def _add_own_routes(self) -> None:
         app, faults = self.app, self.faults
@@ -109,13 +108,17 @@ class Service(Generic[C]):
         async def get_metrics() -> Response:
             return Response(self.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
+        @app.get("/openapi.json", tags=["platform"], include_in_schema=False)
+        async def get_openapi(request: Request) -> Response:
+            return cacheable(request, json.dumps(problems.describe(app.openapi())).encode(), max_age=0)
+
         @app.get("/admin/faults", tags=["platform"])
         async def get_faults() -> FaultList:
             """Lists the faults that are armed in this process."""
             return FaultList(faults=faults.current())
 
         @app.put("/admin/faults", tags=["platform"])
-        async def put_faults(wanted: FaultList, request: Request) -> FaultList:
+        async def put_faults(wanted: FaultList) -> FaultList:
             """Replaces the faults of this process; refused in prod. An empty list removes them."""
             try:
                 faults.arm(wanted.faults)
