@@ -196,8 +196,12 @@ def push(at: Path, remote: Remote, updates: Mapping[str, str], *, only_new: bool
         raise PushConflict(f"{remote.url}: another push came first ({reasons}). Read the branch again and repeat.")
     if rejected:
         said = [line.removeprefix("remote:").strip() for line in result.stderr.splitlines() if line.startswith("remote:")]
-        raise PushRefused("\n".join([f"{remote.url} refused the push of {remote.user or 'nobody'}:", *filter(None, said or [reasons])]))
-    raise CommandFailed(["git", *argv], result.code, result.stdout + result.stderr, hint="Is the Git server up? See ./invoke status.")
+        raise PushRefused(
+            "\n".join([f"{remote.url} refused the push of {remote.user or 'nobody'}:", *filter(None, said or [reasons])])
+        )
+    raise CommandFailed(
+        ["git", *argv], result.code, result.stdout + result.stderr, hint="Is the Git server up? See ./invoke status."
+    )
 
 
 def export(at: Path, revision: str, paths: Sequence[str], into: Path) -> None:

@@ -29,12 +29,6 @@ LISTENERS = (
 )
 
 
-def address(repository: str = "") -> str:
-    """The address inside the cluster: of a repository, or of the server."""
-    server = f"http://git.{names.SYSTEM}.svc.cluster.local"
-    return f"{server}/{repository}.git" if repository else server
-
-
 def repositories(settings: Settings) -> tuple[str, ...]:
     """The names of all repositories: the application's first, then the tiers'."""
     return (APP, *dict.fromkeys(env.repository for env in settings.environments.values()))
@@ -71,7 +65,7 @@ def files(settings: Settings, *, listeners: Iterable[str] = LISTENERS) -> dict[s
     """The Git server's own files by name, as they lie in its pod."""
     folder = settings.cluster / "git"
     hooks = {
-        "base": address(),
+        "base": names.GIT,
         "branch": BRANCH,
         "secret": "/etc/git-secrets/webhook",
         "listeners": list(listeners),

@@ -37,6 +37,10 @@ _LAST_RANK = 2
 _APPLY_THREADS = 8
 
 
+# The cluster has no such kind (yet): its definition is not there.
+UnknownKind = ResourceNotFoundError
+
+
 class KubeError(SlipwayError):
     """The API server refused a request."""
 
@@ -203,7 +207,9 @@ def ready(item: Object | None, condition: str = "Ready") -> Ready[Object] | Pend
         if found["type"] == condition:
             if found["status"] == "True":
                 return Ready(item)
-            return Pending(f"{condition} is {found['status']}: {found.get('message') or found.get('reason') or 'no reason given'}")
+            return Pending(
+                f"{condition} is {found['status']}: {found.get('message') or found.get('reason') or 'no reason given'}"
+            )
     return Pending(f"it has no condition {condition} yet")
 
 

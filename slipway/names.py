@@ -7,6 +7,9 @@ ARGOCD = "argocd"
 MONITORING = "monitoring"
 LOCAL = "local"
 
+# The Git server, as everything inside the cluster reaches it.
+GIT = f"http://git.{SYSTEM}.svc.cluster.local"
+
 # The gateway's node port: the one port of the node that the host maps.
 GATEWAY_NODE_PORT = 30080
 PREFERRED_HTTP_PORT = 8080
@@ -17,6 +20,11 @@ INSTANCE_LABEL = "slipway.dev/instance"
 ENVIRONMENT_LABEL = "slipway.dev/environment"
 TIER_LABEL = "slipway.dev/tier"
 OWNER = "slipway"
+
+
+def repository(name: str) -> str:
+    """The address of a Git repository inside the cluster."""
+    return f"{GIT}/{name}.git"
 
 
 def host_name(name: str, environment: str | None = None) -> str:

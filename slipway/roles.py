@@ -29,7 +29,9 @@ def manifests(settings: Settings, environments: Iterable[str]) -> list[Object]:
     objects += [_namespace(env.name, {names.ENVIRONMENT_LABEL: env.name, names.TIER_LABEL: env.tier}) for env in there]
     observed = {"apiGroups": ["argoproj.io"], "resources": ["applications", "applicationsets", "appprojects"]}
     cluster = {"apiGroups": [""], "resources": ["nodes", "namespaces", "persistentvolumes"]}
-    objects.append(_cluster_role("slipway-observer", [{**rule, "verbs": ["get", "list", "watch"]} for rule in (observed, cluster)]))
+    objects.append(
+        _cluster_role("slipway-observer", [{**rule, "verbs": ["get", "list", "watch"]} for rule in (observed, cluster)])
+    )
     inside = [{"apiGroups": [""], "resources": ["pods/exec", "pods/portforward"], "verbs": ["get", "create"]}]
     objects.append(_cluster_role("slipway-debugger", inside))
     for role in settings.roles:

@@ -64,7 +64,15 @@ def describe(sha: str, changed: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """One commit as a push event tells it."""
     name, email, when, message = git("show", "--no-patch", "--format=%an%x00%ae%x00%cI%x00%B", sha).split("\0", 3)
     author = {"name": name, "email": email, "username": name}
-    return {"id": sha, "message": message.strip(), "timestamp": when, "author": author, "committer": author, "distinct": True, **changed}
+    return {
+        "id": sha,
+        "message": message.strip(),
+        "timestamp": when,
+        "author": author,
+        "committer": author,
+        "distinct": True,
+        **changed,
+    }
 
 
 def commits(old: str, new: str) -> list[dict[str, Any]]:
@@ -80,10 +88,11 @@ def commits(old: str, new: str) -> list[dict[str, Any]]:
     return [describe(sha, files(sha)) for sha in added]
 
 
-def payload(base: str, repository: str, branch: str, user: str, old: str, new: str, reference: str) -> dict[str, Any]:
-    """The push event of one reference, in GitHub's shape."""
-    listed = commits(old, new)
-    page = f"{base}/{repository}"
+def payload(settings: Mapping[str, Any], change: tuple[str, str, str], *, repository: str, user: str) -> dict[str, Any]:
+    """The push event of one reference (old commit, new commit, name), in GitHub's shape."""
+    old, new, reference = change
+    listed, branch = commits(old, new), settings["branch"]
+    page = f"{settings['base']}/{repository}"
     return {
         "ref": reference,
         "before": old,
@@ -121,7 +130,8 @@ def send(listener: str, body: bytes, secret: bytes, *, rests: Sequence[float] = 
     said = ""
     for attempt, rest in enumerate((*rests, None), start=1):
         try:
-            with direct.open(urllib.request.Request(listener, data=body, headers=headers), timeout=timeout) as answer:
+            request = urllib.request.Request(listener, data=body, headers=headers)  # noqa: S310 the address is our own setting
+            with direct.open(request, timeout=timeout) as answer:
                 return f"{answer.status} at attempt {attempt}"
         except urllib.error.HTTPError as error:
             said = f"{error.code} {error.read(200).decode(errors='replace').strip()}"
@@ -175,18 +185,17 @@ def main(lines: Sequence[str], environ: Mapping[str, str]) -> int:
     """Always 0: the push has happened."""
     try:
         settings = json.loads(Path(environ.get("SLIPWAY_HOOKS") or SETTINGS).read_text())
-        repository = Path(os.getcwd()).name.removesuffix(".git")
+        repository = Path.cwd().name.removesuffix(".git")
         user = environ.get("REMOTE_USER", "")
         changes = [(old, new, reference) for old, new, reference in (line.split() for line in lines)]
-    except Exception as error:  # noqa: BLE001 the push has happened: nothing here may fail it
+    except Exception as error:  # the push has happened: nothing here may fail it
         print(f"No webhook was sent: {type(error).__name__}: {error}", file=sys.stderr)
         return 0
     if not settings["listeners"] or not detach(settings["log"]):
         return 0
     try:
-        base, branch = settings["base"], settings["branch"]
-        deliver(settings, [payload(base, repository, branch, user, *change) for change in changes])
-    except Exception as error:  # noqa: BLE001 the push has happened: nothing here may fail it
+        deliver(settings, [payload(settings, change, repository=repository, user=user) for change in changes])
+    except Exception as error:  # the push has happened: nothing here may fail it
         print(f"webhook {repository}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     os._exit(0)
 

@@ -99,7 +99,7 @@ def changed(old: str, new: str) -> list[str]:
 
 def main(lines: Sequence[str], environ: Mapping[str, str]) -> int:
     """0 when the push may land, 1 with the reason on standard error when it may not."""
-    repository = Path(os.getcwd()).name.removesuffix(".git")
+    repository = Path.cwd().name.removesuffix(".git")
     try:
         rules = json.loads(Path(environ.get("SLIPWAY_RULES") or RULES).read_text())
         judge_pusher(repository, rules, environ.get("REMOTE_USER", ""))
@@ -108,7 +108,7 @@ def main(lines: Sequence[str], environ: Mapping[str, str]) -> int:
     except Refused as refusal:
         print(f"REFUSED by rule {refusal.rule!r}: {refusal.wrong}.\nAllowed: {refusal.allowed}.", file=sys.stderr)
         return 1
-    except Exception as error:  # noqa: BLE001 a guard that cannot judge refuses
+    except Exception as error:  # a guard that cannot judge refuses
         print(f"REFUSED: the rules could not be applied ({type(error).__name__}: {error}).", file=sys.stderr)
         print("Allowed: nothing, until whoever runs this instance repairs it: ./invoke up.", file=sys.stderr)
         return 1

@@ -1,0 +1,109 @@
+"""Argo CD's applications as frozen facts, and the judgement whether one runs what a commit says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slipway import names
+from slipway.kube import Kube, UnknownKind
+from slipway.waiting import Failed, Pending, Ready
+
+API_VERSION = "argoproj.io/v1alpha1"
+
+SERVICE_LABEL = "slipway.dev/service"
+
+
+@dataclass(frozen=True)
+class Application:
+    """One service (or store) of one environment, as Argo CD sees it.
+
+    Attributes:
+        sync: "Synced", "OutOfSync" or "Unknown".
+        health: "Healthy", "Progressing", "Degraded", "Missing", "Suspended" or "Unknown".
+        revision: The commit that `sync` and `health` speak of.
+        message: What is wrong, in Argo CD's words; empty when nothing is.
+        operation: The state of the last sync: "Running", "Succeeded", "Failed", "Error", "Terminating" or empty.
+        applied: The commit that the last sync applied.
+        requested: Whether a sync or a refresh was asked for that has not begun.
+    """
+
+    name: str
+    environment: str
+    service: str
+    sync: str
+    health: str
+    revision: str
+    message: str
+    operation: str
+    applied: str
+    requested: bool
+
+
+def applications(kube: Kube) -> list[Application]:
+    """Every application that belongs to an environment; none when Argo CD is not there yet."""
+    try:
+        found = kube.list("Application", namespace=names.ARGOCD, api_version=API_VERSION, labels=names.ENVIRONMENT_LABEL)
+    except UnknownKind:
+        return []
+    return [parse(item) for item in found]
+
+
+def parse(item: Mapping[str, Any]) -> Application:
+    """An Application object as facts."""
+    meta, status = item["metadata"], item.get("status") or {}
+    sync, state = status.get("sync") or {}, status.get("operationState") or {}
+    labels: Mapping[str, str] = meta.get("labels") or {}
+    annotations: Mapping[str, str] = meta.get("annotations") or {}
+    health = status.get("health") or {}
+    conditions = [entry["message"] for entry in status.get("conditions") or [] if entry["type"].endswith("Error")]
+    failed = state.get("phase") in ("Failed", "Error") or (state.get("phase") == "Running" and state.get("retryCount"))
+    said = [*conditions, state.get("message") if failed else "", health.get("message")]
+    return Application(
+        name=meta["name"],
+        environment=labels.get(names.ENVIRONMENT_LABEL, ""),
+        service=labels.get(SERVICE_LABEL, ""),
+        sync=sync.get("status") or "Unknown",
+        health=health.get("status") or "Unknown",
+        revision=sync.get("revision") or "",
+        message=next((text for text in said if text), ""),
+        operation=state.get("phase") or "",
+        applied=(state.get("syncResult") or {}).get("revision")
+        or (state.get("operation") or {}).get("sync", {}).get("revision")
+        or "",
+        requested=bool(item.get("operation")) or "argocd.argoproj.io/refresh" in annotations,
+    )
+
+
+def delivered(app: Application | None, commit: str, *, later: Collection[str] = ()) -> Ready[Application] | Pending | Failed:
+    """Whether the application's objects in the cluster are what the commit says, and healthy as such.
+
+    "Healthy" alone may be an older commit's; so nothing counts that does not speak of this commit. A commit that
+    changes the record but no object needs no sync: then being in sync with it is enough.
+
+    Args:
+        app: The application, or None when there is none.
+        commit: The full commit that is waited for. It must touch the application's own folder.
+        later: Commits that contain it, which are as good.
+    """
+    if app is None:
+        return Pending("Argo CD has not made the application yet")
+    good = {commit, *later}
+    short = commit[:9]
+    if app.operation in ("Failed", "Error") and app.applied in good and not app.requested:
+        return Failed(f"Argo CD could not apply {app.applied[:9]}: {app.message or app.operation}")
+    if app.revision not in good:
+        why = f"Argo CD looks at {app.revision[:9] or 'no commit'}, not at {short} yet"
+        return Pending(f"{why}: {app.message}" if app.message else why)
+    if app.operation in ("Running", "Terminating"):
+        return Pending(f"Argo CD is applying {app.applied[:9]}" + (f": {app.message}" if app.message else ""))
+    if app.sync != "Synced":
+        return Pending(f"{app.sync} with {short}" + (f": {app.message}" if app.message else ""))
+    if app.requested:
+        return Pending("Argo CD is about to look again")
+    if app.operation != "Succeeded":
+        return Pending(f"no sync has succeeded yet (last: {app.operation or 'none'})")
+    if app.health != "Healthy":
+        return Pending(f"{app.health} with {short}" + (f": {app.message}" if app.message else ""))
+    return Ready(app)
