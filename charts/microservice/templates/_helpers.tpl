@@ -95,8 +95,8 @@ Nothing, or a sentence about the first value that cannot be right. What a value'
 {{- end -}}
 {{- end -}}
 {{- range $name, $_ := .Values.env -}}
-{{- if has $name (list "SLIPWAY_SERVICE" "SLIPWAY_ENVIRONMENT" "SLIPWAY_TIER" "SLIPWAY_DIGEST" "SLIPWAY_PORT" "SLIPWAY_CONFIG") -}}
-{{- fail (printf "env.%s is set by the chart itself: remove it from env" $name) -}}
+{{- if hasPrefix "SLIPWAY_" $name -}}
+{{- fail (printf "env.%s cannot be set: names that begin with SLIPWAY_ are the chart's own" $name) -}}
 {{- else if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" $name) -}}
 {{- fail (printf "env has %q, which cannot be a variable's name: use letters, digits and underscores" $name) -}}
 {{- end -}}
