@@ -110,6 +110,15 @@ class Engine:
         with asking(f"remove {reference}"), contextlib.suppress(docker.errors.ImageNotFound):
             self.client.api.remove_image(reference)
 
+    def remote_digest(self, reference: str) -> str:
+        """The digest ("sha256:...") that a registry has for a reference now; nothing is pulled.
+
+        Raises:
+            EngineError: The registry refuses it, or is not there.
+        """
+        with asking(f"look up {reference}"):
+            return str(self.client.images.get_registry_data(reference).id)
+
     def push(self, reference: str) -> str:
         """The digest ("sha256:...") under which the registry now holds an image.
 
@@ -139,6 +148,8 @@ class Engine:
             status = str(line.get("status", ""))
             if match := digest.search(status):
                 found = match.group(1)
+            if named := (line.get("aux") or {}).get("Digest"):  # of what was pushed, when that is a part of an index
+                found = str(named)
             if line.get("id") and status in ("Pulling fs layer", "Pull complete", "Already exists"):
                 layers[line["id"]] = status != "Pulling fs layer"
                 if phase:

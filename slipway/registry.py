@@ -30,6 +30,8 @@ _CONFIG = "/etc/slipway/registry.yml"
 _DATA = "/var/lib/registry"
 _ALWAYS: Any = {"Name": "unless-stopped"}
 _OURS = {names.OWNER_LABEL: names.OWNER}
+# What the engine itself says of a container's image differs between its image stores.
+_IMAGE_LABEL = "slipway.dev/image"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def ensure(settings: Settings, engine: Engine, image: str) -> Registry:
     if container is not None:
         port = _port(container)
         # One that never ran is what an interrupted run left: its configuration may be missing.
-        if not port or container.status == "created" or container.attrs["Image"] != engine.image_id(image):
+        if not port or container.status == "created" or container.labels.get(_IMAGE_LABEL) != engine.image_id(image):
             with asking("the registry's container"):
                 container.remove(force=True)
             container = None
@@ -156,6 +158,9 @@ def _make(engine: Engine, image: str, port: int) -> Container:
         "http": {"addr": f":{_INNER_PORT}"},
     }
     engine.client.volumes.create(VOLUME, labels=_OURS)
+    identity = engine.image_id(image)
+    if identity is None:
+        raise EngineError(f"the engine does not hold {image}. Run `./invoke up`.")
     made = engine.client.containers.create(
         image,
         command=["serve", _CONFIG],
@@ -163,7 +168,7 @@ def _make(engine: Engine, image: str, port: int) -> Container:
         name=CONTAINER,
         # It would otherwise look for a collector of traces, and complain for ever that there is none.
         environment={"OTEL_TRACES_EXPORTER": "none"},
-        labels=_OURS,
+        labels={**_OURS, _IMAGE_LABEL: identity},
         network=NETWORK,
         ports={f"{_INNER_PORT}/tcp": (ports.LOOPBACK, port)},
         restart_policy=_ALWAYS,
