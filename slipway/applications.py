@@ -57,6 +57,7 @@ def parse(item: Mapping[str, Any]) -> Application:
     labels: Mapping[str, str] = meta.get("labels") or {}
     annotations: Mapping[str, str] = meta.get("annotations") or {}
     health = status.get("health") or {}
+    asked = (state.get("operation") or {}).get("sync") or {}
     conditions = [entry["message"] for entry in status.get("conditions") or [] if entry["type"].endswith("Error")]
     failed = state.get("phase") in ("Failed", "Error") or (state.get("phase") == "Running" and state.get("retryCount"))
     said = [*conditions, state.get("message") if failed else "", health.get("message")]
@@ -69,9 +70,7 @@ def parse(item: Mapping[str, Any]) -> Application:
         revision=sync.get("revision") or "",
         message=next((text for text in said if text), ""),
         operation=state.get("phase") or "",
-        applied=(state.get("syncResult") or {}).get("revision")
-        or (state.get("operation") or {}).get("sync", {}).get("revision")
-        or "",
+        applied=(state.get("syncResult") or {}).get("revision") or asked.get("revision") or "",
         requested=bool(item.get("operation")) or "argocd.argoproj.io/refresh" in annotations,
     )
 
@@ -90,20 +89,19 @@ def delivered(app: Application | None, commit: str, *, later: Collection[str] = 
     if app is None:
         return Pending("Argo CD has not made the application yet")
     good = {commit, *later}
-    short = commit[:9]
     if app.operation in ("Failed", "Error") and app.applied in good and not app.requested:
         return Failed(f"Argo CD could not apply {app.applied[:9]}: {app.message or app.operation}")
-    if app.revision not in good:
-        why = f"Argo CD looks at {app.revision[:9] or 'no commit'}, not at {short} yet"
-        return Pending(f"{why}: {app.message}" if app.message else why)
-    if app.operation in ("Running", "Terminating"):
-        return Pending(f"Argo CD is applying {app.applied[:9]}" + (f": {app.message}" if app.message else ""))
-    if app.sync != "Synced":
-        return Pending(f"{app.sync} with {short}" + (f": {app.message}" if app.message else ""))
-    if app.requested:
-        return Pending("Argo CD is about to look again")
-    if app.operation != "Succeeded":
-        return Pending(f"no sync has succeeded yet (last: {app.operation or 'none'})")
-    if app.health != "Healthy":
-        return Pending(f"{app.health} with {short}" + (f": {app.message}" if app.message else ""))
-    return Ready(app)
+    lacking = _lacking(app, good, commit[:9])
+    return Pending(f"{lacking}: {app.message}" if app.message else lacking) if lacking else Ready(app)
+
+
+def _lacking(app: Application, good: Collection[str], short: str) -> str:
+    checks = (
+        (app.revision in good, f"Argo CD looks at {app.revision[:9] or 'no commit'}, not at {short} yet"),
+        (app.operation not in ("Running", "Terminating"), f"Argo CD is applying {app.applied[:9]}"),
+        (app.sync == "Synced", f"{app.sync} with {short}"),
+        (not app.requested, "Argo CD is about to look again"),
+        (app.operation == "Succeeded", f"no sync has succeeded yet (last: {app.operation or 'none'})"),
+        (app.health == "Healthy", f"{app.health} with {short}"),
+    )
+    return next((why for holds, why in checks if not holds), "")

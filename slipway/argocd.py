@@ -43,18 +43,17 @@ def manifests(
     stamp = hashlib.sha256(json.dumps([own[name] for name in _SETTINGS], sort_keys=True).encode()).hexdigest()
     objects: list[Object] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": _meta(names.ARGOCD, namespace=None)}]
     for item in install_manifest(settings, source):
-        if any(part in item["metadata"]["name"] for part in config["absent"]):
+        kind, name = item["kind"], item["metadata"]["name"]
+        if any(part in name for part in config["absent"]):
             continue
-        if item["kind"] in ("Deployment", "StatefulSet"):
-            item = _workload(item, config, image, cache_image, stamp)
-        if item["kind"] == "ClusterRoleBinding":
+        if kind in ("Deployment", "StatefulSet"):
+            _adapt(item, config, image, cache_image, stamp)
+        if kind == "ClusterRoleBinding":
             item["subjects"] = [{**subject, "namespace": names.ARGOCD} for subject in item["subjects"]]
-        if item["kind"] not in ("CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"):
+        if kind not in ("CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"):
             item["metadata"]["namespace"] = names.ARGOCD
-        replaced = own.pop(item["metadata"]["name"], None) if item["kind"] in ("ConfigMap", "Secret") else None
-        if replaced:
-            item = _merged(item, replaced)
-        objects.append(item)
+        replaced = own.pop(name, None) if kind in ("ConfigMap", "Secret") else None
+        objects.append(_merged(item, replaced) if replaced else item)
     return [*objects, *own.values()]
 
 
@@ -77,15 +76,12 @@ def _own(settings: Settings, config: Mapping[str, Any], secrets: Secrets, pollin
         _config_map("argocd-rbac-cm", {"policy.default": "", "policy.csv": policy, "scopes": "[]"}),
         _secret("argocd-secret", {**passwords, **times, **keys}),
         _secret("argocd-redis", {"auth": secrets.cache}),
-        *(
-            _repository(settings, name, secrets)
-            for name in dict.fromkeys(env.repository for env in settings.environments.values())
-        ),
+        *(_repository(name, secrets) for name in sorted({env.repository for env in settings.environments.values()})),
     ]
     return {item["metadata"]["name"]: item for item in made}
 
 
-def _workload(item: dict[str, Any], config: Mapping[str, Any], image: str, cache_image: str, stamp: str) -> dict[str, Any]:
+def _adapt(item: dict[str, Any], config: Mapping[str, Any], image: str, cache_image: str, stamp: str) -> None:
     template = item["spec"]["template"]
     template["metadata"].setdefault("annotations", {})["slipway.dev/config-sha256"] = stamp
     pod = template["spec"]
@@ -110,7 +106,6 @@ def _workload(item: dict[str, Any], config: Mapping[str, Any], image: str, cache
             continue
         container["env"] = [*container.get("env", []), {"name": "ARGOCD_GPG_ENABLED", "value": "false"}]
         _quicken(container)
-    return item
 
 
 def _quicken(container: dict[str, Any]) -> None:
@@ -123,7 +118,7 @@ def _quicken(container: dict[str, Any]) -> None:
         container["startupProbe"] = {**probe, "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 120}
 
 
-def _repository(settings: Settings, repository: str, secrets: Secrets) -> dict[str, Any]:
+def _repository(repository: str, secrets: Secrets) -> dict[str, Any]:
     data = {"type": "git", "url": names.repository(repository), "username": READER, "password": secrets.passwords[READER]}
     made = _secret(f"repository-{repository}", data)
     made["metadata"]["labels"]["argocd.argoproj.io/secret-type"] = "repository"

@@ -20,7 +20,7 @@ from slipway.waiting import Pending, Ready
 APP = "app"
 BRANCH = "main"
 
-SECRET = "git-users"
+SECRET = "git-users"  # noqa: S105 the name of the Secret, not its content
 
 # Where those who want to know of a push listen: Argo CD, and the controller that makes its applications.
 LISTENERS = (
