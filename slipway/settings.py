@@ -60,11 +60,13 @@ class Settings:
         root: The checkout.
         home: The state folder of the machine's user; everything Slipway keeps on the host is in it.
         instance: The name of the instance.
+        pins: The file of pins; the checkout's own, unless the user keeps another.
     """
 
     root: Path
     home: Path
     instance: str
+    pins: Path = ROOT / "cluster" / "versions.toml"
 
     @property
     def folder(self) -> Path:
@@ -98,8 +100,15 @@ class Settings:
 
     @cached_property
     def versions(self) -> Mapping[str, Any]:
-        """The pins, as they stand in cluster/versions.toml."""
-        return tomllib.loads((self.cluster / "versions.toml").read_text())
+        """The pins, as they stand in cluster/versions.toml.
+
+        Raises:
+            UsageError: The file cannot be read, or is not TOML.
+        """
+        try:
+            return tomllib.loads(self.pins.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"the file of pins {self.pins} cannot be read: {error}") from error
 
     @cached_property
     def profiles(self) -> Mapping[str, Profile]:
@@ -169,7 +178,7 @@ def load(instance: str | None = None, *, environ: Mapping[str, str] = os.environ
 
     Args:
         instance: Its name; else SLIPWAY_INSTANCE, else "slipway".
-        environ: Where SLIPWAY_HOME and XDG_DATA_HOME are looked up.
+        environ: Where SLIPWAY_HOME, XDG_DATA_HOME and SLIPWAY_PINS are looked up.
 
     Raises:
         UsageError: The name cannot be one.
@@ -182,7 +191,8 @@ def load(instance: str | None = None, *, environ: Mapping[str, str] = os.environ
         )
     data = Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     home = Path(environ["SLIPWAY_HOME"]) if environ.get("SLIPWAY_HOME") else data / "slipway"
-    return Settings(ROOT, home.resolve(), name)
+    pins = environ.get("SLIPWAY_PINS")
+    return Settings(ROOT, home.resolve(), name, *([Path(pins).resolve()] if pins else []))
 
 
 def instances(settings: Settings) -> tuple[str, ...]:
