@@ -130,6 +130,11 @@ def top_level(at: Path) -> Path | None:
     return Path(found.stdout.strip()) if found.code == 0 and found.stdout.strip() else None
 
 
+def dirty(at: Path) -> bool:
+    """Whether a working tree differs from its last commit, files that git ignores aside."""
+    return bool(_git(["--no-optional-locks", "status", "--porcelain", "--untracked-files=normal"], at=at).stdout.strip())
+
+
 def refs(remote: Remote) -> dict[str, str]:
     """The references of a repository on a server, with the objects they name; empty when it is empty.
 
