@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from slipway.kube import Kube, describe
+from slipway.settings import Settings
 
 _KINDS = (
     ("Pod", "v1"),
@@ -63,9 +64,9 @@ def collect(folder: Path, kube: Kube | None, *, waited_for: str, node_logs: Call
     return causes
 
 
-def new_folder(base: Path) -> Path:
-    """The path of a new evidence folder, named after the time."""
-    return base / "evidence" / time.strftime("%Y%m%d-%H%M%S")
+def new_folder(settings: Settings) -> Path:
+    """The path of a new evidence folder, named after the instance and the time; `down` leaves it."""
+    return settings.home / "evidence" / f"{settings.instance}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def pod_trouble(pod: Mapping[str, Any]) -> str | None:

@@ -65,7 +65,7 @@ class PhaseFailed(SlipwayError):
     """A named phase failed; its evidence is kept in a folder."""
 
     def __init__(self, phase: str, cause: BaseException, *, bundle: Path | None = None, hint: str = "") -> None:
-        self.phase, self.bundle = phase, bundle
+        self.phase, self.cause, self.bundle = phase, cause, bundle
         parts = [f"{phase}: {cause}", f"Evidence: {bundle}" if bundle else "", hint]
         super().__init__("\n".join(part for part in parts if part))
 
