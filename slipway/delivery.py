@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from slipway import names
-from slipway.applications import API_VERSION, SERVICE_LABEL
-from slipway.kube import Kube, Object, ready
+from slipway.applications import API_VERSION, SERVICE_LABEL, applications, delivered
+from slipway.kube import Kube, Object, ready, rollout
 from slipway.settings import Environment, Settings
-from slipway.waiting import Pending, Ready, wait_for
+from slipway.waiting import Failed, Pending, Ready, wait_for
 
 # The kinds that manifests() makes objects of.
 _DEFINITIONS = ("applications", "applicationsets", "appprojects")
@@ -121,6 +121,30 @@ def wait_for_kinds(kube: Kube, *, timeout: float = 30.0) -> None:
     for plural in _DEFINITIONS:
         name = f"{plural}.argoproj.io"
         wait_for(f"the kind {name}", lambda name=name: probe(name), timeout=timeout)
+
+
+def settled(kube: Kube, environment: str, services: Collection[str], *, commit: str = "") -> Ready[None] | Pending | Failed:
+    """Whether an environment runs what Git records for it, with every pod ready.
+
+    Args:
+        kube: The cluster.
+        environment: The environment.
+        services: Those that must be there at least.
+        commit: The commit whose records they must run; by default whatever Argo CD saw last.
+    """
+    found = {app.service: app for app in applications(kube) if app.environment == environment}
+    absent = sorted(set(services) - set(found))
+    if absent or not found:
+        return Pending(f"Argo CD has not made the application of {', '.join(absent) or 'any service'} yet")
+    for name, app in sorted(found.items()):
+        judged = delivered(app, commit or app.revision)
+        if not isinstance(judged, Ready):
+            return type(judged)(f"{name}: {judged.why}")
+    for workload in kube.list("Deployment", namespace=environment, api_version="apps/v1"):
+        judged = rollout(workload)
+        if not isinstance(judged, Ready):
+            return type(judged)(f"{workload['metadata']['name']}: {judged.why}")
+    return Ready(None)
 
 
 def _meta(name: str) -> dict[str, Any]:
