@@ -51,7 +51,7 @@ def served(engine: Engine, registry_image: str) -> Iterator[Mirror]:
 def settings_with(folder: Path, pin: str) -> Settings:
     (folder / "cluster").mkdir(exist_ok=True)
     (folder / "cluster" / "versions.toml").write_text(f'[pull]\nthing = "{pin}"\n')
-    return Settings(folder, folder / "home", "test")
+    return Settings(folder, folder / "home", "test", folder / "cluster" / "versions.toml")
 
 
 def fetch(settings: Settings, engine: Engine, served: Mirror) -> pull.Pulled:
