@@ -27,7 +27,9 @@ CAUSE_LINES = 5
 LOG_LINES = 400
 
 
-def collect(folder: Path, kube: Kube | None, *, waited_for: str, node_logs: Callable[[Path], None] | None = None) -> tuple[str, ...]:
+def collect(
+    folder: Path, kube: Kube | None, *, waited_for: str, node_logs: Callable[[Path], None] | None = None
+) -> tuple[str, ...]:
     """The likeliest causes, worst first, at most five; everything that could be had is in `folder` then.
 
     It never fails itself: what cannot be read is named in `missing.txt`.
@@ -134,4 +136,3 @@ def _trim(item: Mapping[str, Any]) -> Mapping[str, Any]:
     plain["metadata"].pop("managedFields", None)
     (plain["metadata"].get("annotations") or {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
     return plain
-

@@ -63,7 +63,7 @@ def find(settings: Settings, engine: Engine) -> Node | None:
 
 
 def config(base: Mapping[str, Any], *, http_port: int, mounts: Sequence[tuple[Path, str]]) -> dict[str, Any]:
-    """kind's configuration of one instance.
+    """What kind is told of one instance.
 
     Args:
         base: What every instance shares, as it stands in cluster/kind.yaml.
@@ -81,9 +81,7 @@ def config(base: Mapping[str, Any], *, http_port: int, mounts: Sequence[tuple[Pa
         }
     ]
     if mounts:
-        node["extraMounts"] = [
-            {"hostPath": str(folder), "containerPath": seen, "readOnly": True} for folder, seen in mounts
-        ]
+        node["extraMounts"] = [{"hostPath": str(folder), "containerPath": seen, "readOnly": True} for folder, seen in mounts]
     return result
 
 
@@ -157,15 +155,15 @@ def _make(
         config=file,
         kubeconfig=settings.kubeconfig,
         env=engine.environment,
-        on_line=lambda line: phase.say(line.strip(" •✓ \t")),
+        on_line=lambda line: phase.say(line.lstrip("•✓ \t").rstrip()),
     )
     container = engine.container(settings.node)
-    if container is None:
-        raise SlipwayError(f"kind made no container {settings.node}. Run `./invoke down`, then `./invoke up`.")
-    write(container, _WHOLE, b"")
+    if container:
+        write(container, _WHOLE, b"")
     phase.say(f"http port {port}" + ("" if port == names.PREFERRED_HTTP_PORT else f" ({names.PREFERRED_HTTP_PORT} is taken)"))
     found = find(settings, engine)
-    assert found
+    if found is None:
+        raise SlipwayError(f"kind made no container {settings.node}. Run `./invoke down`, then `./invoke up`.")
     return found
 
 

@@ -15,6 +15,9 @@ from slipway.settings import Settings
 
 BRANCHES = ("main", "develop")
 
+# What every service begins with; from then on the pipeline counts.
+VERSION = "0.1.0"
+
 _NO_COMMIT = (
     "Delivery begins with a commit, and there is none here. Clone Slipway with git, or make this folder a repository:\n"
     "    git init && git add --all && git commit --message 'Start'"
@@ -77,6 +80,11 @@ def seed_app(settings: Settings, remote: git.Remote, commit: str) -> bool:
     return True
 
 
+def empty(remotes: Mapping[str, git.Remote]) -> dict[str, git.Remote]:
+    """Those of the repositories that nobody has pushed to yet."""
+    return {name: remote for name, remote in remotes.items() if not git.refs(remote)}
+
+
 def seed_records(
     settings: Settings,
     remotes: Mapping[str, git.Remote],
@@ -102,12 +110,9 @@ def seed_records(
         UsageError: A service lacks a file for an environment.
         ChartError: The chart refuses a service's values.
     """
-    empty = [name for name, remote in remotes.items() if not git.refs(remote)]
     made: dict[str, str] = {}
-    if not empty:
-        return made
     with source(settings, commit) as taken:
-        for name in empty:
+        for name, remote in remotes.items():
             there = [env for env in map(settings.environment, environments) if env.repository == name]
             if not there:
                 continue
@@ -124,7 +129,7 @@ def seed_records(
                 for env in there
                 for service, image in sorted(images.items())
             ]
-            begun = gitops.begin(remotes[name], gitops.render_all(jobs), reason="Genesis", trailers={"Kind": "genesis"})
+            begun = gitops.begin(remote, gitops.render_all(jobs), reason="Genesis", trailers={"Kind": "genesis"})
             if begun:
                 made[name] = begun.commit
     return made

@@ -163,7 +163,8 @@ def _service(
     if own is None:
         trouble = app.message or "Argo CD has not made its Deployment yet"
     elif isinstance(rollout(own), Ready):
-        trouble = "" if (app.sync, app.health) == ("Synced", "Healthy") else app.message or f"Argo CD says {app.sync}, {app.health}"
+        well = (app.sync, app.health) == ("Synced", "Healthy")
+        trouble = "" if well else app.message or f"Argo CD says {app.sync}, {app.health}"
     else:
         trouble = _trouble(own, pods) or getattr(rollout(own), "why", "")
     return Service(
@@ -221,11 +222,11 @@ def show(seen: Status, console: Console) -> None:
         )
     )
     if seen.platform:
-        well = [part for part in seen.platform if not part.trouble]
-        console.print(f"  platform: {len(well)} of {len(seen.platform)} parts ready", style="" if len(well) == len(seen.platform) else "yellow")
-        for part in seen.platform:
-            if part.trouble:
-                console.print(f"    {part.namespace}/{part.name}: {part.trouble}", style="yellow", markup=False)
+        ill = [part for part in seen.platform if part.trouble]
+        well = len(seen.platform) - len(ill)
+        console.print(f"  platform: {well} of {len(seen.platform)} parts ready", style="yellow" if ill else "")
+        for part in ill:
+            console.print(f"    {part.namespace}/{part.name}: {part.trouble}", style="yellow", markup=False)
     if seen.services:
         table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
         for column in ("ENV", "SERVICE", "VERSION", "DIGEST", "COMMIT", "SYNC", "HEALTH", "READY", "URL"):

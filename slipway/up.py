@@ -291,14 +291,14 @@ class _Work:
     def _first_records(self, phase: Phase) -> None:
         port = self.node.http_port
         wait_for("the Git server", lambda: gitserver.answers(port), timeout=WORKLOAD_TIMEOUT, on_change=phase.say)
+        records = {self.settings.environment(name).repository for name in self.profile.environments}
         remotes = {
             name: gitserver.remote(name, port=port, user="pipeline", secrets=self.secrets)
-            for name in gitserver.repositories(self.settings)
+            for name in (gitserver.APP, *sorted(records))
         }
-        app = remotes.pop(gitserver.APP)
-        seeded = genesis.seed_app(self.settings, app, self.commit)
+        seeded = genesis.seed_app(self.settings, remotes.pop(gitserver.APP), self.commit)
         empty = genesis.empty(remotes)
-        if not seeded and not empty:
+        if not (seeded or empty):
             phase.skip("the repositories have content")
             return
         self.first = genesis.seed_records(
