@@ -222,6 +222,18 @@ def test_every_map_in_the_schema_says_what_it_takes(chart: str) -> None:
 
 
 @every_chart
+def test_no_value_can_be_taken_away_with_null(chart: str) -> None:
+    # Helm takes null for "forget the default": what was on would be off, and nobody would have said so.
+    forgettable = [
+        f"{path}.{name}"
+        for path, data in maps(schema_of(chart), "values")
+        for name in data.get("properties", {})
+        if name not in data.get("required", []) and name != "global" and not path.endswith("quantities")
+    ]
+    assert not forgettable
+
+
+@every_chart
 def test_a_chart_has_no_dependency_on_another(chart: str) -> None:
     assert "dependencies" not in yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
 
