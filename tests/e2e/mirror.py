@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Mirror:
 
 
 @contextmanager
-def mirror(engine: Engine, registry_image: str) -> Iterator[Mirror]:
+def mirror(engine: Engine, registry_image: str) -> Generator[Mirror]:
     """A mirror that runs as long as this block, with nothing in it yet."""
     port = ports.free_port(5100)
     container = engine.client.containers.create(

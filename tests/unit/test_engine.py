@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import docker.errors
+import pytest
+
+from slipway import dockerd, engine, machine, shell
+from slipway.address import Address
+from slipway.engine import Engine, EngineError
+from slipway.errors import ToolMissing
+from slipway.progress import Phase
+from slipway.settings import Settings
+from tests.unit.fakes import Screen
+
+HERE = Address("unix:///var/run/docker.sock", "", {"DOCKER_HOST": "unix:///var/run/docker.sock"})
+DIGEST = f"sha256:{'a' * 64}"
+
+
+def made(**client: Any) -> Engine:
+    return Engine(SimpleNamespace(**client), HERE)  # type: ignore[arg-type]
+
+
+def clients(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
+    """Docker clients on the PATH: each with its version, and "+buildx" when it has that."""
+    paths = {Path(f"/{name}/docker"): version for name, version in versions.items()}
+
+    def run(argv: list[Any], **_: Any) -> shell.Result:
+        version = paths[argv[0]]
+        if argv[1] == "buildx":
+            return shell.Result(0 if "+buildx" in version else 1, "", "")
+        return shell.Result(0 if version else 1, version.partition("+")[0], "")
+
+    monkeypatch.setattr(shell, "which", lambda _: list(paths))
+    monkeypatch.setattr(shell, "run", run)
+
+
+def test_a_new_client_without_buildx_is_passed_over_for_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients(monkeypatch, new="28.2.2", old="20.10.24+dfsg1")
+    path, env = made().build_cli
+    assert path == Path("/old/docker")
+    assert env["DOCKER_BUILDKIT"] == "1" and env["DOCKER_HOST"] == HERE.url
+
+
+def test_a_new_client_with_buildx_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients(monkeypatch, new="28.2.2+buildx", old="20.10.24")
+    assert made().build_cli[0] == Path("/new/docker")
+
+
+def test_a_client_that_the_engine_refuses_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients(monkeypatch, old="", new="29.0.0+buildx")
+    assert made().build_cli[0] == Path("/new/docker")
+
+
+def test_no_client_that_can_build_is_said_with_what_each_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients(monkeypatch, new="28.2.2", old="")
+    with pytest.raises(ToolMissing, match=r"28\.2\.2 lacks the buildx plugin; /old/docker does not get on.*docker-buildx"):
+        _ = made().build_cli
+
+
+def test_other_programs_are_pointed_at_the_same_engine() -> None:
+    assert made().environment == {"DOCKER_HOST": HERE.url, "KIND_EXPERIMENTAL_PROVIDER": "docker"}
+
+
+def talk(*lines: dict[str, Any]) -> Any:
+    return SimpleNamespace(push=lambda *_, **__: iter(lines), pull=lambda *_, **__: iter(lines))
+
+
+def test_a_push_tells_the_digest() -> None:
+    api = talk({"status": "Pushed", "id": "x"}, {"status": f"1: digest: {DIGEST} size: 528"})
+    assert made(api=api).push("localhost:5001/a:1") == DIGEST
+
+
+def test_a_push_of_a_part_of_an_index_tells_the_digest_of_that_part() -> None:
+    api = talk({"status": f"1: digest: sha256:{'b' * 64} size: 528"}, {"aux": {"Digest": DIGEST}})
+    assert made(api=api).push("localhost:5001/a:1") == DIGEST
+
+
+def test_a_refused_push_is_an_error_although_the_engine_answers_200() -> None:
+    with pytest.raises(EngineError, match=r"push localhost:5001/a:1: denied"):
+        made(api=talk({"error": "denied"})).push("localhost:5001/a:1")
+
+
+def test_a_push_that_names_no_digest_is_an_error() -> None:
+    with pytest.raises(EngineError, match="without naming a digest"):
+        made(api=talk({"status": "Pushed", "id": "x"})).push("localhost:5001/a:1")
+
+
+def test_a_pull_tells_the_digest_and_how_far_it_is() -> None:
+    phase = Phase("pull")
+    api = talk(
+        {"status": "Pulling from a", "id": "1"},
+        {"status": "Pulling fs layer", "id": "x"},
+        {"status": "Pulling fs layer", "id": "y"},
+        {"status": "Pull complete", "id": "x"},
+        {"status": f"Digest: {DIGEST}"},
+    )
+    assert made(api=api).pull("localhost:5001/a:1", phase=phase) == DIGEST
+    assert (phase.done, phase.total) == (1, 2)
+
+
+def test_a_reference_with_a_port_and_a_digest_is_asked_for_whole() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def pull(name: str, tag: str | None, **_: Any) -> Iterator[dict[str, str]]:
+        asked.append((name, tag))
+        return iter([{"status": f"Digest: {DIGEST}"}])
+
+    engine = made(api=SimpleNamespace(pull=pull))
+    engine.pull("localhost:5001/a:1")
+    engine.pull(f"localhost:5001/a@{DIGEST}")
+    assert asked == [("localhost:5001/a", "1"), (f"localhost:5001/a@{DIGEST}", None)]
+
+
+def test_what_the_library_raises_names_what_was_asked_for() -> None:
+    def get(_: str) -> None:
+        raise docker.errors.APIError("500 Server Error", explanation="disk full")
+
+    with pytest.raises(EngineError, match=r"^container x: the engine says: disk full$"):
+        made(containers=SimpleNamespace(get=get)).container("x")
+
+
+def test_what_is_not_there_is_none() -> None:
+    def image(_: str) -> None:
+        raise docker.errors.ImageNotFound("no")
+
+    def container(_: str) -> None:
+        raise docker.errors.NotFound("no")
+
+    engine = made(images=SimpleNamespace(get=image), containers=SimpleNamespace(get=container))
+    assert engine.image_id("x") is None and not engine.has_image("x") and engine.container("x") is None
+
+
+def test_one_file_is_copied_out_of_an_image_and_the_container_removed(tmp_path: Path) -> None:
+    removed: list[bool] = []
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("kubectl")
+        info.size, info.mode = 7, 0o755
+        archive.addfile(info, io.BytesIO(b"program"))
+    container = SimpleNamespace(
+        get_archive=lambda _: (iter([buffer.getvalue()]), {}),
+        remove=lambda *, force: removed.append(force),
+    )
+    made(containers=SimpleNamespace(create=lambda *_, **__: container)).copy_out("image", "/bin/kubectl", tmp_path / "kubectl")
+    assert (tmp_path / "kubectl").read_bytes() == b"program"
+    assert (tmp_path / "kubectl").stat().st_mode & 0o100
+    assert removed == [True]
+
+
+def test_only_our_own_image_names_are_removed() -> None:
+    removed: list[str] = []
+    ours, theirs = ["slipway/node:1", "localhost:5001/slipway/node:1"], ["python:3.13", "localhost:5001/app:1", "x/slipway/y:1"]
+    labelled = SimpleNamespace(tags=["localhost:5001/catalog:1"])
+
+    def listed(filters: Any = None) -> list[Any]:
+        return [labelled] if filters else [labelled, SimpleNamespace(tags=[*ours, *theirs])]
+
+    def remove(tag: str, *, force: bool) -> None:
+        assert force
+        removed.append(tag)
+
+    images = SimpleNamespace(list=listed, remove=remove)
+    assert made(images=images).remove_ours() == 3
+    assert removed == sorted([*ours, "localhost:5001/catalog:1"])
+
+
+@pytest.mark.parametrize(("labels", "stopped"), [({"slipway.dev/owner": "slipway"}, True), ({}, False)])
+def test_our_engine_is_not_stopped_while_anybody_elses_container_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: dict[str, str], stopped: bool
+) -> None:
+    monkeypatch.setattr(dockerd, "stop", lambda _: True)
+    containers = SimpleNamespace(list=lambda: [SimpleNamespace(labels=labels)])
+    assert made(containers=containers).stop_if_ours(Settings(tmp_path, tmp_path, "x")) is stopped
+
+
+def nothing_answers(monkeypatch: pytest.MonkeyPatch, why: str = "no such file or directory") -> None:
+    def refuse(place: Address) -> Engine:
+        raise EngineError(f"the engine at {place.url}: {why}")
+
+    monkeypatch.setattr(engine, "_open", refuse)
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nowhere")
+
+
+def test_finding_no_engine_is_none_and_starts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nothing_answers(monkeypatch)
+    assert engine.find(Settings(tmp_path, tmp_path, "x")) is None
+
+
+def test_an_engine_that_the_user_chose_is_never_replaced_by_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nothing_answers(monkeypatch)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///colima.sock")
+    monkeypatch.setattr(dockerd, "start", lambda *_, **__: pytest.fail("it was started"))
+    with pytest.raises(ToolMissing, match="the one that DOCKER_HOST names"):
+        engine.connect(Settings(tmp_path, tmp_path, "x"), progress=Screen().progress)
+
+
+def test_an_engine_that_refuses_the_user_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_answers(monkeypatch, "permission denied")
+    assert "usermod -aG docker" in engine.refusal(machine.look())
+
+
+def test_no_engine_and_no_right_to_start_one_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nothing_answers(monkeypatch)
+    monkeypatch.setattr(dockerd, "possible", lambda _: "Install it.")
+    with pytest.raises(ToolMissing, match=r"no Docker engine can be used\. Install it\."):
+        engine.connect(Settings(tmp_path, tmp_path, "x"), progress=Screen().progress)
+
+
+def test_an_engine_is_started_where_that_is_allowed_and_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nothing_answers(monkeypatch)
+    monkeypatch.setattr(dockerd, "possible", lambda _: "")
+    monkeypatch.setattr(dockerd, "started", lambda _: 7)
+
+    def start(*_: Any, answers: Any, **__: Any) -> None:
+        monkeypatch.setattr(engine, "_open", lambda _: made(info=lambda: {"ServerVersion": "20.10.24"}))
+        assert answers()
+
+    monkeypatch.setattr(dockerd, "start", start)
+    screen = Screen()
+    engine.connect(Settings(tmp_path, tmp_path, "x"), progress=screen.progress)
+    assert "Docker 20.10.24 started" in screen.text
+
+
+def test_a_running_engine_is_used_without_a_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    running = made()
+    monkeypatch.setattr(engine, "_open", lambda _: running)
+    screen = Screen()
+    assert engine.connect(Settings(tmp_path, tmp_path, "x"), progress=screen.progress) is running
+    assert screen.text == ""
