@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import json
 import pytest
 import yaml
 
 from slipway import helm
 from slipway.helm import ChartError
 from tests.charts import openapi
-from tests.charts.rendering import CHARTS, NAMES, SHAPES, Object, Shape, merged, pods, render, render_shape, shape_values
+from tests.charts.rendering import CHARTS, NAMES, SHAPES, Object, merged, pods, render_shape, shape_values
 from tests.programs import program
 
-every_shape = pytest.mark.parametrize(("chart", "shape"), SHAPES, ids=lambda part: str(part))
+every_shape = pytest.mark.parametrize(("chart", "shape"), SHAPES)
 every_chart = pytest.mark.parametrize("chart", NAMES)
 
 # Cluster-wide kinds among those the charts make.
@@ -263,10 +262,16 @@ def known(root: Mapping[str, Any], data: Mapping[str, Any] | None = None, path: 
     for name, inner in resolved(data if data is not None else root, root).get("properties", {}).items():
         here = f"{path}.{name}"
         found |= {here} | known(root, inner, here)
-    return {here for here in found if here != ".global" and not here.endswith(".ephemeral-storage") and here != ".resources.limits.cpu"}
+    return {
+        here
+        for here in found
+        if here != ".global" and not here.endswith(".ephemeral-storage") and here != ".resources.limits.cpu"
+    }
 
 
-def keys_of(values: Mapping[str, Any], root: Mapping[str, Any], data: Mapping[str, Any] | None = None, path: str = "") -> set[str]:
+def keys_of(
+    values: Mapping[str, Any], root: Mapping[str, Any], data: Mapping[str, Any] | None = None, path: str = ""
+) -> set[str]:
     """The paths of the default values, as deep as the schema names keys."""
     here_schema = resolved(data if data is not None else root, root)
     found: set[str] = set()

@@ -108,7 +108,10 @@ def test_only_the_environment_the_gateway_and_prometheus_reach_a_pod() -> None:
     own, *others = rule["from"]
     assert own == {"podSelector": {}}
     assert {
-        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"])
+        (
+            peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"],
+            peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"],
+        )
         for peer in others
     } == {("slipway-system", "gateway"), ("monitoring", "prometheus")}
 

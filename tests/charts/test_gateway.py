@@ -1,0 +1,139 @@
+"""The gateway: which host leads where, and what is said when it leads nowhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from slipway.helm import ChartError
+from tests.charts.rendering import Object, container, only, pod_annotations, render, render_shape
+
+
+def gateway(**changes: Any) -> list[Object]:
+    return render_shape("gateway", "default", **changes)
+
+
+def config(objects: list[Object]) -> str:
+    return only(objects, "ConfigMap")["data"]["nginx.conf"]
+
+
+def service_hosts(objects: list[Object]) -> re.Pattern[str]:
+    """The pattern of the hosts that are services, as Python reads it."""
+    (found,) = re.findall(r"server_name ~(\S+);", config(objects))
+    return re.compile(found.replace("(?<", "(?P<"))
+
+
+@pytest.mark.parametrize("environment", ["dev", "qa", "stage", "prod", "local"])
+def test_a_service_is_reached_by_its_name_and_its_environment(environment: str) -> None:
+    found = service_hosts(gateway()).match(f"cart-2.{environment}.localhost")
+    assert found
+    assert found.groupdict() == {"service": "cart-2", "environment": environment}
+    assert "proxy_pass http://$service.$environment.svc.cluster.local:80;" in config(gateway())
+
+
+@pytest.mark.parametrize(
+    "host", ["cart.kube-system.localhost", "a.cart.dev.localhost", "cart.dev.localhost.example", "cart.devXlocalhost", "cart.dev"]
+)
+def test_no_other_host_reaches_into_the_cluster(host: str) -> None:
+    assert not service_hosts(gateway()).match(host)
+
+
+def test_only_the_environments_of_the_instance_are_reached() -> None:
+    pattern = service_hosts(render_shape("gateway", "minimal"))
+    assert pattern.match("cart.dev.shop.example")
+    assert not pattern.match("cart.prod.shop.example")
+
+
+@pytest.mark.parametrize("name", ["argocd", "git", "prometheus", "alertmanager"])
+def test_each_part_of_the_platform_has_a_host(name: str) -> None:
+    assert f"server_name {name}.localhost;" in config(gateway())
+
+
+def test_a_part_can_be_left_out_and_another_put_in() -> None:
+    text = config(gateway(platform={"prometheus": None, "board": "board.tools.svc.cluster.local:80"}))
+    assert "server_name prometheus.localhost;" not in text
+    assert "server_name board.localhost;" in text
+    assert "set $address board.tools.svc.cluster.local:80;" in text
+
+
+def test_who_asks_for_an_unknown_host_is_told_what_there_is() -> None:
+    (page,) = re.findall(r'return 404 "(.+)";', config(gateway()))
+    assert "Nothing is called $host here" in page
+    for known in ("dev, qa, stage, prod, local", "http://git.localhost", "http://argocd.localhost", "./invoke status"):
+        assert known in page
+
+
+def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
+    assert '502 "$service in $environment gave no answer' in config(gateway())
+    assert "./invoke logs $service --env $environment" in config(gateway())
+
+
+def test_names_are_looked_up_while_it_runs() -> None:
+    assert "resolver 10.96.0.10 valid=5s" in config(gateway())
+    assert "resolver 10.0.0.9 valid=5s" in config(gateway(resolver="10.0.0.9"))
+
+
+def test_every_request_has_one_id_that_a_caller_may_choose() -> None:
+    assert "proxy_set_header X-Request-Id $id;" in config(gateway())
+    (allowed,) = re.findall(r'"~(\S+)" \$http_x_request_id;', config(gateway()))
+    assert re.match(allowed, "3f1c-a.b_c")
+    assert not re.match(allowed, 'a"b')
+    assert not re.match(allowed, "a" * 129)
+
+
+def test_a_request_is_sent_once() -> None:
+    assert "proxy_next_upstream off;" in config(gateway())
+
+
+def test_pushes_may_have_any_size_and_are_not_collected_first() -> None:
+    text = config(gateway())
+    git = text[text.index("server_name git.localhost") :]
+    assert "client_max_body_size 0;" in git[: git.index("location")]
+    assert "proxy_request_buffering off;" in text
+
+
+def test_the_host_s_port_leads_to_it() -> None:
+    spec = only(gateway(), "Service")["spec"]
+    assert spec["type"] == "NodePort"
+    assert spec["ports"] == [{"name": "http", "port": 80, "targetPort": "http", "nodePort": 30080}]
+
+
+def test_a_changed_route_replaces_the_pod() -> None:
+    key = "slipway.dev/config-sha256"
+    assert pod_annotations(gateway())[key] != pod_annotations(gateway(environments=["dev"]))[key]
+
+
+def test_a_rollout_of_the_gateway_ends_requests_before_pods() -> None:
+    command = container(gateway())["lifecycle"]["preStop"]["exec"]["command"]
+    assert "-s quit" in command[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"image": ""}, "image is not set: say which image the gateway runs"),
+        ({"image": 1}, "at '/image': got number, want string"),
+        ({"nodePort": 80}, "at '/nodePort': minimum"),
+        ({"nodePort": 40000}, "at '/nodePort': maximum"),
+        ({"domain": "a domain"}, "at '/domain': 'a domain' does not match pattern"),
+        ({"resolver": "kube-dns"}, "at '/resolver': 'kube-dns' does not match pattern"),
+        ({"environments": []}, "at '/environments': minItems"),
+        ({"environments": ["dev", "dev"]}, "at '/environments': items at 0 and 1 are equal"),
+        ({"environments": ["dev|.*"]}, "at '/environments/0'"),
+        ({"platform": {"git": "git"}}, "at '/platform/git': 'git' does not match pattern"),
+        ({"platform": {"Git;": "git:80"}}, "at '/platform'"),
+        ({"replicas": -1}, "at '/replicas': minimum"),
+        ({"resources": 1}, "at '/resources'"),
+    ],
+)
+def test_a_wrong_value_is_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ChartError) as error:
+        gateway(**changes)
+    assert complaint in str(error.value)
+
+
+def test_the_defaults_alone_say_what_is_missing() -> None:
+    with pytest.raises(ChartError, match="image is not set"):
+        render("gateway", {})
