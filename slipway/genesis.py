@@ -71,10 +71,15 @@ def seed_app(settings: Settings, remote: git.Remote, commit: str) -> bool:
         remote: The repository, as the pipeline.
         commit: One of the checkout's.
     """
-    if git.refs(remote):
+    there = git.refs(remote)
+    updates = {name: commit for name in (f"refs/heads/{branch}" for branch in BRANCHES) if name not in there}
+    if not updates or any(sha != commit for sha in there.values()):
         return False
+    # Git cannot push two branches that begin at the same cut of a shallow history at once: the second one fails.
+    one_by_one = git.shallow(settings.root)
     try:
-        git.push(settings.root, remote, {f"refs/heads/{branch}": commit for branch in BRANCHES}, only_new=True)
+        for part in [{name: sha} for name, sha in updates.items()] if one_by_one else [updates]:
+            git.push(settings.root, remote, part, only_new=True)
     except git.PushConflict:  # another `up` was faster
         return False
     return True

@@ -135,6 +135,11 @@ def dirty(at: Path) -> bool:
     return bool(_git(["--no-optional-locks", "status", "--porcelain", "--untracked-files=normal"], at=at).stdout.strip())
 
 
+def shallow(at: Path) -> bool:
+    """Whether a repository lacks the older part of its history."""
+    return _git(["rev-parse", "--is-shallow-repository"], at=at).stdout.strip() == "true"
+
+
 def refs(remote: Remote) -> dict[str, str]:
     """The references of a repository on a server, with the objects they name; empty when it is empty.
 

@@ -19,8 +19,8 @@ CHART = "microservice"
 
 _RENDERERS = 4
 
-# Values that say which version runs; the rest is the configuration, which the record names by its hash.
-_IDENTITY = ("image", "version", "commit")
+# Values that say what runs where; the rest is the configuration, which the record names by its hash.
+_IDENTITY = ("service", "environment", "tier", "image", "version", "commit")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
