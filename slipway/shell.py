@@ -26,6 +26,10 @@ DEFAULT_TIMEOUT = 300.0
 
 # Seconds between asking a program to end and ending it.
 DEFAULT_GRACE = 5.0
+_CHILDREN_GRACE = 0.5
+
+# The most that a program gets that starts while everything is being ended: it can only be there to tidy up.
+TIDY_SECONDS = 10.0
 
 # Every program under way, with its grace.
 _running: dict[subprocess.Popen[bytes], float] = {}
@@ -97,6 +101,8 @@ def run(
                 file.close()
     with _running_lock:
         _running[process] = grace
+    if _called_off.is_set():  # looked at only now: whoever calls off next finds this program among the running
+        timeout = min(timeout, TIDY_SECONDS)
     given = stdin.encode() if isinstance(stdin, str) else stdin if isinstance(stdin, bytes) else None
     try:
         out, err, late = _converse(process, given, timeout, on_line)
@@ -105,6 +111,9 @@ def run(
             _end(process, grace)
         with _running_lock:
             _running.pop(process, None)
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
     if late:
         raise CommandFailed(words, process.returncode, out + err, hint=f"It was ended after {timeout:g} s. {hint}".strip())
     if check and process.returncode != 0:
@@ -132,6 +141,7 @@ def _converse(
         if process.stdin:
             with contextlib.suppress(BrokenPipeError):  # it may end without having read everything
                 process.stdin.write(given or b"")
+            with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
 
     late = threading.Event()
@@ -223,7 +233,7 @@ def end_all() -> None:
 
 
 def call_off() -> None:
-    """End every program under way, and let no long one start until `resume`; short ones may tidy up."""
+    """End every program under way, and let no long one start until `resume`; short ones may tidy up quickly."""
     _called_off.set()
     end_all()
 
@@ -243,16 +253,17 @@ def _missing(name: str, cwd: Path | None, error: OSError, hint: str = "") -> Too
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     """Ask the program and its children to end; end those that have not after `grace` seconds."""
-    deadline = time.monotonic() + grace
     if not _signal(process, signal.SIGTERM):
         return
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=grace)
-    while _signal(process, 0):  # the children may take longer than their parent
-        if time.monotonic() >= deadline:
-            _signal(process, signal.SIGKILL)
-            break
-        threading.Event().wait(0.02)
+        # Its children were asked at the same time; one that is still there now waits for nobody.
+        deadline = time.monotonic() + _CHILDREN_GRACE
+        while time.monotonic() < deadline:
+            if not _signal(process, 0):
+                return
+            threading.Event().wait(0.01)
+    _signal(process, signal.SIGKILL)
     process.wait()
 
 

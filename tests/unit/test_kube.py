@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kubernetes.dynamic.exceptions import DynamicApiError
+
+from slipway.kube import Kube, KubeError, describe, ready, rollout
+from slipway.waiting import Pending, Ready
+
+
+def deployment(*, replicas: int = 2, generation: int = 5, **status: int) -> dict[str, Any]:
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": "catalog", "generation": generation},
+        "spec": {"replicas": replicas},
+        "status": {"observedGeneration": generation, **counts, **status},
+    }
+
+
+def test_a_deployment_whose_newest_generation_runs_with_every_replica_is_rolled_out() -> None:
+    item = deployment()
+    assert rollout(item) == Ready(item)
+
+
+def test_a_generation_that_was_not_observed_yet_is_pending_whatever_the_counts_say() -> None:
+    assert rollout(deployment(generation=5, observedGeneration=4)) == Pending("generation 5 is not observed yet")
+
+
+@pytest.mark.parametrize("name", ["updated", "ready", "available"])
+def test_a_replica_that_lacks_is_pending_and_named(name: str) -> None:
+    assert rollout(deployment(**{f"{name}Replicas": 1})) == Pending(f"1/2 {name}")
+
+
+def test_an_old_replica_that_still_runs_is_pending() -> None:
+    assert rollout(deployment(replicas=2) | {"status": {**deployment()["status"], "replicas": 3}}) == Pending(
+        "1 old replica(s) still there"
+    )
+
+
+def test_a_workload_that_is_not_there_or_has_no_status_is_pending() -> None:
+    assert rollout(None) == Pending("it does not exist yet")
+    assert isinstance(rollout({**deployment(), "status": None}), Pending)
+
+
+def test_a_deployment_scaled_to_nothing_is_rolled_out() -> None:
+    item = deployment(replicas=0)
+    assert rollout(item) == Ready(item)
+
+
+def test_a_workload_without_a_number_of_replicas_wants_one() -> None:
+    item = deployment(replicas=1)
+    del item["spec"]["replicas"]
+    assert rollout(item) == Ready(item)
+    item["status"]["readyReplicas"] = 0
+    assert rollout(item) == Pending("0/1 ready")
+
+
+def test_a_stateful_set_that_is_not_being_updated_counts_its_current_replicas() -> None:
+    item = deployment(replicas=1, updatedReplicas=0)
+    item["kind"] = "StatefulSet"
+    item["status"] |= {"updateRevision": "a", "currentRevision": "a", "currentReplicas": 1}
+    assert rollout(item) == Ready(item)
+    item["status"]["updateRevision"] = "b"
+    assert rollout(item) == Pending("0/1 updated")
+
+
+def condition(**fields: str) -> dict[str, Any]:
+    return {"kind": "Node", "metadata": {"name": "n"}, "status": {"conditions": [{"type": "Other", "status": "True"}, fields]}}
+
+
+def test_an_object_is_ready_when_its_condition_is_true() -> None:
+    item = condition(type="Ready", status="True")
+    assert ready(item) == Ready(item)
+
+
+def test_another_condition_can_be_asked_for() -> None:
+    item = condition(type="Ready", status="False")
+    assert ready(item, "Other") == Ready(item)
+
+
+def test_a_condition_that_is_not_true_gives_its_message_else_its_reason() -> None:
+    assert ready(condition(type="Ready", status="False", message="no network", reason="X")) == Pending(
+        "Ready is False: no network"
+    )
+    assert ready(condition(type="Ready", status="Unknown", reason="Stale")) == Pending("Ready is Unknown: Stale")
+    assert ready(condition(type="Ready", status="False")) == Pending("Ready is False: no reason given")
+
+
+def test_an_object_without_the_condition_is_pending() -> None:
+    assert ready(None) == Pending("it does not exist yet")
+    assert ready({"metadata": {"name": "n"}}) == Pending("it has no condition Ready yet")
+
+
+def test_an_object_is_described_by_kind_namespace_and_name() -> None:
+    assert describe({"kind": "Service", "metadata": {"name": "catalog", "namespace": "dev"}}) == "Service dev/catalog"
+    assert describe({"kind": "Node", "metadata": {"name": "n"}}) == "Node n"
+
+
+class FakeResource:
+    """Takes server-side applies for one kind."""
+
+    def __init__(self, kind: str, applied: list[str], refusal: str | None) -> None:
+        self.kind, self.applied, self.refusal = kind, applied, refusal
+
+    def server_side_apply(self, *, body: dict[str, Any], **_: Any) -> None:
+        if self.refusal:
+            error = DynamicApiError(_Refused(self.refusal))
+            raise error
+        self.applied.append(f"{self.kind}/{body['metadata']['name']}")
+
+
+class _Refused(Exception):
+    """What the client library raises."""
+
+    def __init__(self, body: str) -> None:
+        super().__init__(body)
+        self.status, self.reason, self.body, self.headers = 422, "Invalid", body, {}
+
+
+def fake_kube(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, *, refusal: str | None = None) -> tuple[Kube, list[str]]:
+    applied: list[str] = []
+    kube = Kube(tmp_path / "kubeconfig", "kind-x")
+    monkeypatch.setattr(kube, "_resource", lambda kind, _: FakeResource(kind, applied, refusal))
+    return kube, applied
+
+
+def test_what_others_stand_on_is_applied_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    kube, applied = fake_kube(monkeypatch, tmp_path)
+    kinds = ["Deployment", "Secret", "Namespace", "ServiceAccount", "CustomResourceDefinition"]
+    kube.apply([{"kind": kind, "apiVersion": "v1", "metadata": {"name": "x"}} for kind in kinds])
+    ranks = [name.split("/")[0] for name in applied]
+    assert set(ranks[:2]) == {"Namespace", "CustomResourceDefinition"}
+    assert set(ranks[2:4]) == {"Secret", "ServiceAccount"}
+    assert ranks[4] == "Deployment"
+
+
+def test_a_refused_object_is_named_with_the_servers_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    kube, _ = fake_kube(monkeypatch, tmp_path, refusal='{"message": "spec.replicas: must not be negative"}')
+    item = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "catalog", "namespace": "dev"}}
+    with pytest.raises(KubeError, match=r"^Deployment dev/catalog was refused: spec\.replicas: must not be negative$"):
+        kube.apply([item])
+
+
+def test_a_cluster_that_is_not_there_is_not_healthy(tmp_path: Any) -> None:
+    assert not Kube(tmp_path / "no-such-kubeconfig", "kind-x").healthy()
