@@ -53,10 +53,15 @@ class Secrets:
         return "".join(f"{user}:{line}\n" for user, line in sorted(self.htpasswd.items()))
 
 
+def file(settings: Settings) -> Path:
+    """Where an instance's secrets are kept."""
+    return settings.folder / "secrets" / "secrets.json"
+
+
 def keep(settings: Settings) -> Secrets:
     """The instance's secrets; what is missing is made, what is there never changes. Only the file's owner can read it."""
-    file = settings.folder / "secrets" / "secrets.json"
-    had = Secrets(**json.loads(file.read_text())) if file.is_file() else Secrets()
+    kept = file(settings)
+    had = Secrets(**json.loads(kept.read_text())) if kept.is_file() else Secrets()
     users = (*settings.roles, READER)
     passwords = {user: had.passwords.get(user) or secrets.token_urlsafe(_PASSWORD_BYTES) for user in users}
     now = Secrets(
@@ -69,7 +74,7 @@ def keep(settings: Settings) -> Secrets:
         made=had.made or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     if now != had:
-        write_private(file, json.dumps(asdict(now), indent=2) + "\n")
+        write_private(kept, json.dumps(asdict(now), indent=2) + "\n")
     return now
 
 
@@ -84,11 +89,11 @@ def salted_sha(password: str) -> str:
     return "{SSHA}" + base64.b64encode(digest + salt).decode()
 
 
-def write_private(file: Path, content: str) -> None:
+def write_private(at: Path, content: str) -> None:
     """Make a file hold this content, all at once, for its owner's eyes only."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = file.with_name(f".{file.name}.new")
+    at.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = at.with_name(f".{at.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as sink:
         sink.write(content)
-    new.replace(file)
+    new.replace(at)
