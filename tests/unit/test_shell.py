@@ -155,8 +155,7 @@ def test_a_child_that_outlives_its_parent_and_ignores_the_request_is_killed(tmp_
     file = tmp_path / "pid"
     child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     code = (
-        f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-S', '-c', {child!r}])
-"
+        f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-S', '-c', {child!r}])\n"
         f"open({str(file)!r}, 'w').write(str(child.pid))"
     )
     with pytest.raises(CommandFailed):
