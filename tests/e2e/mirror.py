@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
 import yaml
 
 from slipway import names, oci, ports
@@ -33,12 +34,20 @@ class Mirror:
             self.engine.untag(there)
 
 
+def registry_image(engine: Engine) -> str:
+    """An image that runs a registry; a test that finds none is skipped, and says what makes one."""
+    for found in engine.client.images.list(name="slipway/registry"):
+        if found.tags:
+            return found.tags[0]
+    pytest.skip("the engine holds no registry image; `./invoke up` makes one")
+
+
 @contextmanager
-def mirror(engine: Engine, registry_image: str) -> Generator[Mirror]:
+def mirror(engine: Engine) -> Generator[Mirror]:
     """A mirror that runs as long as this block, with nothing in it yet."""
     port = ports.free_port(5100)
     container = engine.client.containers.create(
-        registry_image,
+        registry_image(engine),
         name=f"slipway-test-mirror-{secrets.token_hex(3)}",
         entrypoint=["registry"],
         command=["serve", "/mirror.yml"],

@@ -7,10 +7,12 @@ import shutil
 import pytest
 
 from slipway import engine as engines
-from slipway import registry, shell
+from slipway import names, shell
 from slipway.engine import Engine
 from slipway.settings import ROOT, load
+from tests.e2e.mirror import registry_image
 
+OURS = {names.OWNER_LABEL: names.OWNER}
 SHIM = ROOT / "cluster" / "go" / "shim"
 
 
@@ -24,11 +26,8 @@ def test_connecting_again_finds_the_same_engine(engine: Engine) -> None:
 
 
 def test_a_privileged_container_starts_and_can_be_entered_whatever_the_machine_lacks(engine: Engine) -> None:
-    found = registry.find(engine)
-    if found is None:
-        pytest.skip("the engine holds no registry image; `./invoke up` makes one")
     container = engine.client.containers.create(
-        found.image, entrypoint=["registry"], command=["--help"], privileged=True, labels={"slipway.dev/owner": "slipway"}
+        registry_image(engine), entrypoint=["registry"], command=["--help"], privileged=True, labels=OURS
     )
     try:
         container.start()

@@ -26,14 +26,6 @@ def engine() -> Engine:
 
 
 @pytest.fixture(scope="module")
-def registry_image(engine: Engine) -> str:
-    for found in engine.client.images.list(name="slipway/registry"):
-        if found.tags:
-            return found.tags[0]
-    pytest.skip("the engine holds no registry image; `./invoke up` makes one")
-
-
-@pytest.fixture(scope="module")
 def images(engine: Engine) -> Iterator[tuple[str, str]]:
     made = tuple(make_image(engine, f"slipway-test/{name}:1", name) for name in ("first", "second"))
     yield made[0], made[1]
@@ -42,8 +34,8 @@ def images(engine: Engine) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def served(engine: Engine, registry_image: str) -> Iterator[Mirror]:
-    with mirror(engine, registry_image) as running:
+def served(engine: Engine) -> Iterator[Mirror]:
+    with mirror(engine) as running:
         yield running
     engine.untag(TARGET)
 
