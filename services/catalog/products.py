@@ -112,13 +112,16 @@ class Catalog:
 
 def fold(text: str) -> str:
     """The text without case, accents and punctuation: what two spellings of one word have in common."""
-    # Letters with a stroke or a ligature are letters of their own to Unicode; a searcher's keyboard lacks them.
-    plain = text.casefold().translate(_LETTERS)
-    decomposed = unicodedata.normalize("NFKD", plain)
-    return "".join(char if char.isalnum() else "" if unicodedata.combining(char) else " " for char in decomposed).casefold()
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    kept = (char if char.isalnum() else "" if char in _JOINING or unicodedata.combining(char) else " " for char in decomposed)
+    return "".join(kept).casefold().translate(_LETTERS)
 
 
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "þ": "th", "'": "", "\u2019": ""})
+# Part of a word, and left out of it by most who type it.
+_JOINING = "'\u2019"
+
+# Letters of their own to Unicode, which most keyboards lack.
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "þ": "th"})
 
 
 def _tagged(product: Product, tag: str | None) -> bool:

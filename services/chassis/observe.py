@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chassis import context
 from chassis.lifecycle import Lifecycle
 from chassis.limits import limited
+from chassis.logs import RequestLog
 from chassis.metrics import UNMATCHED, Metrics
 
 log = logging.getLogger("chassis")
@@ -21,8 +22,11 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 class Observe:
     """The outermost layer of every service: an ASGI app around the app."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle, max_body_bytes: int) -> None:
-        self._app, self._metrics, self._lifecycle, self._max_body_bytes = app, metrics, lifecycle, max_body_bytes
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle, request_log: RequestLog, max_body_bytes: int
+    ) -> None:
+        self._app, self._metrics, self._lifecycle = app, metrics, lifecycle
+        self._request_log, self._max_body_bytes = request_log, max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of the ASGI server."""
@@ -58,13 +62,12 @@ class Observe:
             seconds = time.perf_counter() - started
             route = getattr(inner.get("route"), "path", UNMATCHED)
             self._metrics.observe(method=method, route=route, status=status or 500, seconds=seconds)
-            level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
-            if log.isEnabledFor(level):
-                fields = {
-                    "method": method,
-                    "route": route,
-                    "path": scope["path"],
-                    "status": status or 500,
-                    "duration_ms": round(seconds * 1000, 3),
-                }
-                log.log(level, "request", extra={"fields": fields})
+            self._request_log.write(
+                request_id=identifier,
+                method=method,
+                route=route,
+                path=scope["path"],
+                status=status or 500,
+                seconds=seconds,
+                quiet=route in QUIET and status < 400,
+            )

@@ -17,6 +17,7 @@ from chassis.config import Config, ConfigError, Fault
 from chassis.faults import Faults
 from chassis.identity import Identity
 from chassis.lifecycle import Lifecycle
+from chassis.logs import RequestLog
 from chassis.metrics import Metrics
 from chassis.observe import Observe
 from chassis.problems import Problem
@@ -81,7 +82,13 @@ class Service(Generic[C]):
         problems.install(self.app)
         self._add_own_routes()
         self.app.router.route_class = self.faults.route_class()
-        self.asgi = Observe(self.app, metrics=self.metrics, lifecycle=self.lifecycle, max_body_bytes=config.max_body_bytes)
+        self.asgi = Observe(
+            self.app,
+            metrics=self.metrics,
+            lifecycle=self.lifecycle,
+            request_log=RequestLog(identity, level=config.log_level),
+            max_body_bytes=config.max_body_bytes,
+        )
 
     def _add_own_routes(self) -> None:
         app, faults = self.app, self.faults

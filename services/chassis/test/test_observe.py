@@ -104,3 +104,28 @@ def test_a_log_line_is_one_line_whatever_it_tells() -> None:
     read = json.loads(line)
     assert (read["message"], read["order"], read["level"]) == ("two\nlines\u2028\ud800", "7\n8", "warning")
     assert (read["service"], read["environment"], read["version"], read["logger"]) == ("sample", "dev", "1.0.0", "shop")
+
+
+@pytest.mark.parametrize(("level", "lines"), [("debug", 2), ("info", 1), ("warning", 0)])
+def test_the_level_decides_which_requests_are_told(
+    make: Make, ask: Ask, capsys: pytest.CaptureFixture[str], level: str, lines: int
+) -> None:
+    client = ask(make(log_level=level))
+    client.get("/version")
+    client.get("/healthz")
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["route"] for line in told] == ["/version", "/healthz"][:lines]
+
+
+def test_a_request_line_is_one_line_whatever_the_path_holds(make: Make, ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(make()).get('/%0a%22%e2%80%a8{"level": "info"}')
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["path"] == '/\n"\u2028{"level": "info"}'
+
+
+def test_a_probe_that_fails_is_told(make: Make, ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    service = make()
+    service.lifecycle.draining = True
+    ask(service).get("/readyz")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert (json.loads(line)["route"], json.loads(line)["status"]) == ("/readyz", 503)
