@@ -87,14 +87,15 @@ def start(settings: Settings, facts: Machine, *, answers: Callable[[], bool], sa
     if facts.systemd and not shim:
         say("starting docker.service")
         shell.run(["systemctl", "start", "docker"], timeout=START_TIMEOUT, hint="Look at `journalctl -u docker`.")
-        pid = 0
+        pid, others = 0, set[int]()
     else:
         _clear_stale(home)
         if log.exists() and log.stat().st_size > _LOG_LIMIT:
             log.replace(log.with_suffix(".log.1"))
         say("starting dockerd" + (f", with a shim for the missing {', '.join(facts.missing_capabilities)}" if shim else ""))
+        others = set(machine.processes("dockerd"))  # of other sockets; none of them is what is waited for
         pid = shell.start(command(home, shim=shim), log_file=log)
-    _await_answer(pid, log, answers=answers, say=say)
+    _await_answer(pid, log, others=others, answers=answers, say=say)
 
 
 def command(home: Path, *, shim: Path | None) -> list[str | Path]:
@@ -105,7 +106,7 @@ def command(home: Path, *, shim: Path | None) -> list[str | Path]:
         shim: The runtime that every container starts by; the engine's own when None.
     """
     runtime: list[str | Path] = ["--add-runtime", f"{RUNTIME}={shim}", "--default-runtime", RUNTIME] if shim else []
-    return ["dockerd", "--pidfile", home / "dockerd.pid", *runtime]
+    return ["dockerd", "--log-level", "warn", "--pidfile", home / "dockerd.pid", *runtime]
 
 
 def install(*, say: Callable[[str], None]) -> None:
@@ -190,11 +191,11 @@ def started(settings: Settings) -> int:
     return 0
 
 
-def _await_answer(pid: int, log: Path, *, answers: Callable[[], bool], say: Callable[[str], None]) -> None:
+def _await_answer(pid: int, log: Path, *, others: set[int], answers: Callable[[], bool], say: Callable[[str], None]) -> None:
     def probe() -> Ready[None] | Pending | Failed:
         if answers():
             return Ready(None)
-        if pid and not machine.processes("dockerd"):  # it ended, and no other run has started one at the same time
+        if pid and not set(machine.processes("dockerd")) - others:  # it ended, and no run beside this one has started another
             return Failed(f"it ended; the last lines of {log}:\n{_tail(log)}")
         return Pending(_tail(log, lines=1).strip() or "no word from it yet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
-from slipway import cluster, engine, registry
+from slipway import cluster, dockerd, engine, registry
 from slipway.errors import UsageError
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
@@ -63,6 +63,12 @@ def _purge(settings: Settings, found: engine.Engine | None) -> list[str]:
             removed.append(f"{count} images")
         found.stop_if_ours(settings)
     if settings.home.is_dir():
-        shutil.rmtree(settings.home)
+        # While an engine that Slipway started still runs other people's containers, they need the shim that lies there.
+        kept = dockerd.folder(settings) if dockerd.started(settings) else None
+        for path in settings.home.iterdir():
+            if path != kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not kept:
+            settings.home.rmdir()
         removed.append(str(settings.home))
     return removed

@@ -96,7 +96,7 @@ def test_root_on_debian_and_its_kin_can_have_one_installed(host: Host) -> None:
 
 def test_an_installed_engine_is_started_without_installing_anything(host: Host) -> None:
     host.up()
-    assert host.ran == [["dockerd", "--pidfile", f"{host.home}/dockerd.pid"]]
+    assert host.ran == [["dockerd", "--log-level", "warn", "--pidfile", f"{host.home}/dockerd.pid"]]
 
 
 def test_a_missing_engine_is_installed_first_with_the_packages_split_off_it(host: Host) -> None:
@@ -135,7 +135,7 @@ def test_missing_capabilities_bring_the_shim_as_the_default_runtime(host: Host) 
     said = host.up(replace(FACTS, missing_capabilities=("CAP_SYS_RESOURCE",), systemd=True))
     shim = host.home / "slipway-runtime"
     assert shim.exists()
-    assert host.ran[-1][3:] == ["--add-runtime", f"slipway={shim}", "--default-runtime", "slipway"]
+    assert host.ran[-1][5:] == ["--add-runtime", f"slipway={shim}", "--default-runtime", "slipway"]
     assert "shim for the missing CAP_SYS_RESOURCE" in said[-1]
 
 
@@ -173,6 +173,24 @@ def test_an_engine_that_ends_shows_the_last_lines_of_its_log(host: Host) -> None
     host.log_line = "first\nfailed to start daemon: no iptables\n"
     with pytest.raises(WaitFailed, match=r"(?s)last lines of .*dockerd\.log.*no iptables"):
         host.up()
+
+
+def test_an_engine_that_ends_is_not_waited_for_because_others_run(host: Host) -> None:
+    host.dies = True
+    host.running["dockerd"] = [5]
+    with pytest.raises(WaitFailed):
+        dockerd.start(host.settings, FACTS, answers=lambda: False, say=lambda _: None)
+
+
+def test_an_engine_that_ends_because_another_run_started_one_is_no_failure(host: Host) -> None:
+    def start(argv: list[Any], *, log_file: Path) -> int:
+        log_file.write_text("pid file found\n")
+        host.running["dockerd"] = [78]
+        return 77
+
+    looks = iter([False, False, True])
+    host.patch.setattr(shell, "start", start)
+    dockerd.start(host.settings, FACTS, answers=lambda: next(looks), say=lambda _: None)
 
 
 def test_an_engine_that_never_answers_is_given_up_naming_its_log(host: Host) -> None:
