@@ -39,16 +39,17 @@ git --git-dir "$root/app.git" config receive.shallowUpdate true
 if [ "${PREPARE_ONLY:-}" = 1 ]; then exit 0; fi
 
 rm -f "$socket"
+set -m # a process group each: fcgiwrap's own children end with it
 fcgiwrap -f -c "${WORKERS:-8}" -s "unix:$socket" &
 backend=$!
 nginx -e stderr -c "$files/nginx.conf" -g 'daemon off;' &
 front=$!
 stop() { # requests under way end first
   kill -QUIT "$front" 2>/dev/null && wait "$front"
-  kill -TERM "$backend" 2>/dev/null
+  kill -TERM -- "-$backend" 2>/dev/null
   exit 0
 }
 trap stop TERM INT
 wait -n || true # whichever ended, the container goes with it and is started again
-kill -TERM "$backend" "$front" 2>/dev/null || true
+kill -TERM -- "-$backend" "-$front" 2>/dev/null || true
 exit 1
