@@ -102,7 +102,7 @@ def run(
     with _running_lock:
         _running[process] = grace
     if _called_off.is_set():  # looked at only now: whoever calls off next finds this program among the running
-        timeout = min(timeout, TIDY_SECONDS)
+        timeout = min(timeout, TIDY_SECONDS) if timeout <= DEFAULT_TIMEOUT else 0.0
     given = stdin.encode() if isinstance(stdin, str) else stdin if isinstance(stdin, bytes) else None
     try:
         out, err, late = _converse(process, given, timeout, on_line)
