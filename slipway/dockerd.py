@@ -27,6 +27,10 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 60.0
 APT_TIMEOUT = 600.0
 
+GO_TIMEOUT = 600.0
+_GO_FLAGS = ("-trimpath", "-gcflags=all=-dwarf=false", "-buildvcs=false", "-ldflags=-s -w")
+_GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+
 _LOG_LIMIT = 10_000_000
 _LOG_LINES = 15
 
@@ -148,7 +152,7 @@ def build_shim(settings: Settings, *, say: Callable[[str], None]) -> Path:
         CommandFailed: It does not compile.
     """
     shim, sources = folder(settings) / "slipway-runtime", settings.cluster / "go" / "shim"
-    newest = max(source.stat().st_mtime for source in sources.iterdir())
+    newest = max((sources / name).stat().st_mtime for name in ("go.mod", "main.go"))
     if shim.exists() and shim.stat().st_mtime >= newest:
         return shim
     if not shutil.which("go"):
@@ -158,7 +162,8 @@ def build_shim(settings: Settings, *, say: Callable[[str], None]) -> Path:
         )
     say("compiling the runtime shim")
     fresh = shim.with_suffix(".new")
-    shell.run(["go", "build", "-trimpath", "-o", fresh, "."], cwd=sources, env={"CGO_ENABLED": "0"})
+    # With the flags of every other program, so that a source build finds the standard library compiled.
+    shell.run(["go", "build", *_GO_FLAGS, "-o", fresh, "."], cwd=sources, env=_GO_ENVIRONMENT, timeout=GO_TIMEOUT)
     fresh.replace(shim)  # a running container may be executing the old one
     return shim
 
