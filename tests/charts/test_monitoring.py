@@ -245,7 +245,7 @@ def test_nobody_may_change_anything_or_read_a_secret() -> None:
 
 def test_kube_state_metrics_watches_just_what_it_may_and_must() -> None:
     (watched,) = re.findall(r"--resources=(\S+)", " ".join(container(monitoring(), "kube-state-metrics")["args"]))
-    role = only(monitoring(), "ClusterRole", "slipway-kube-state-metrics")
+    role = only(monitoring(), "ClusterRole", "slipway-monitoring-kube-state-metrics")
     assert set(watched.split(",")) == {resource for rule in role["rules"] for resource in rule["resources"]}
 
 

@@ -26,7 +26,7 @@ A name that is nobody else's in the whole cluster.
 {{- define "monitoring.clusterMetadata" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
-name: slipway-{{ $name }}
+name: slipway-{{ $root.Release.Namespace }}-{{ $name }}
 labels:
   app.kubernetes.io/name: {{ $name }}
   {{- include "monitoring.labels" $root | nindent 2 }}
