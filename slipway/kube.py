@@ -31,8 +31,9 @@ NOT_YET: tuple[type[Exception], ...] = (
 )
 
 # Objects that others stand on go first; within one rank the order does not matter.
-_RANKS = {"Namespace": 0, "CustomResourceDefinition": 0, "ServiceAccount": 1, "Secret": 1, "ConfigMap": 1}
-_LAST_RANK = 2
+# A Secret that asks for an account's token is deleted when the account is not there yet.
+_RANKS = {"Namespace": 0, "CustomResourceDefinition": 0, "ServiceAccount": 1, "Secret": 2, "ConfigMap": 2}
+_LAST_RANK = 3
 
 _APPLY_THREADS = 8
 
