@@ -16,7 +16,7 @@ from slipway import ports
 from tests.services.running import Answer, Running
 
 # The process outlives the examples, on purpose: what one request leaves behind may break the next.
-PATIENT = settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PATIENT = settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Numbers that break what is written without thinking of them.
 NUMBERS = st.sampled_from([0, -1, 1, 100, 101, 2**31, 2**63, 2**64, 10**40]) | st.integers()
