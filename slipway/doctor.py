@@ -75,7 +75,14 @@ def examine(settings: Settings, *, profile: str = "full", source: str = "auto", 
         seen: What was seen of the machine, when that is known already.
     """
     seen = seen or survey.take(settings)
-    return [*_engine(seen), *_kernel(seen, source), *_room(seen, profile, source), *_programs(seen, source), *_network(seen)]
+    upstream = source == "pull" and not settings.own_pins
+    return [
+        *_engine(seen),
+        *_kernel(seen, upstream_node=upstream),
+        *_room(seen, profile, source),
+        *_programs(seen, source),
+        *_network(seen),
+    ]
 
 
 def require(settings: Settings, *, profile: str, source: str, progress: Progress) -> list[Check]:
@@ -163,13 +170,13 @@ def _engine(seen: Survey) -> Iterator[Check]:
         yield _ok("capabilities", "all")
 
 
-def _kernel(seen: Survey, source: str) -> Iterator[Check]:
+def _kernel(seen: Survey, *, upstream_node: bool) -> Iterator[Check]:
     version = seen.machine.cgroup
     if seen.machine.system != "linux":
         yield _ok("cgroup", "the engine's own virtual machine has it")
     elif version == 0:
         yield _bad("cgroup", "no control groups are mounted", "Mount them (package cgroupfs-mount does on old systems).")
-    elif version == 1 and source == "pull":
+    elif version == 1 and upstream_node:
         cure = "Use --source=build, whose node image still starts on version 1, or boot with systemd.unified_cgroup_hierarchy=1."
         yield _bad("cgroup", "version 1, on which the upstream node image does not start", cure)
     else:

@@ -112,7 +112,7 @@ def choose(
     if source != "auto":
         return Choice(source, "as asked for")
     facts = facts or machine.look()
-    if facts.system == "linux" and facts.cgroup == 1:
+    if facts.system == "linux" and facts.cgroup == 1 and not settings.own_pins:
         return Choice("build", "the upstream node image does not start on control groups version 1")
     mirror = environ.get(MIRROR, "")
     host = mirror.partition("/")[0] or pin(settings, "node").host

@@ -98,6 +98,11 @@ class Settings:
         """The data folder of the checkout."""
         return self.root / "cluster"
 
+    @property
+    def own_pins(self) -> bool:
+        """Whether the user keeps a file of pins of their own, so that images may be others than upstream's."""
+        return self.pins != Settings.pins
+
     @cached_property
     def versions(self) -> Mapping[str, Any]:
         """The pins, as they stand in cluster/versions.toml.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slipway import engine as engines
-from slipway import pull
+from slipway import machine, ports, pull, shell, tools
 from slipway.engine import Engine, EngineError
 from slipway.errors import PinMismatch
 from slipway.progress import Phase
@@ -17,6 +21,7 @@ from slipway.settings import Settings, load
 from tests.e2e.mirror import Mirror, make_image, mirror
 
 UPSTREAM = "docker.io/library/thing:1.0"
+FACTS = machine.look()
 TARGET = "slipway/test-thing:1.0"
 
 
@@ -103,3 +108,33 @@ def test_a_registry_that_is_not_there_is_said_so() -> None:
 def test_one_file_can_be_taken_out_of_an_image(engine: Engine, images: tuple[str, str], tmp_path: Path) -> None:
     engine.copy_out(images[0], "/content", tmp_path / "content")
     assert (tmp_path / "content").read_text() == "first"
+
+
+def test_a_tool_is_downloaded_from_a_mirror_and_held_to_its_sum(tmp_path: Path) -> None:
+    content = b"#!/bin/sh\necho v1.2.3\n"
+    served = tmp_path / "served" / "tools.example" / "v1.2.3"
+    served.mkdir(parents=True)
+    (served / "thing").write_bytes(content)
+    pins = tmp_path / "pins.toml"
+    pins.write_text(
+        f"""[versions]
+thing = "1.2.3"
+[tools.thing]
+pin = "thing"
+url = "https://tools.example/v{{version}}/thing"
+sha256 = {{ "{FACTS.system}/{FACTS.architecture}" = "{hashlib.sha256(content).hexdigest()}" }}
+"""
+    )
+    settings = Settings(tmp_path, tmp_path / "home", "test", pins)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer((ports.LOOPBACK, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environ = {tools.MIRROR: f"http://{ports.LOOPBACK}:{server.server_port}"}
+        target = tools.download(settings, "thing", target=tmp_path / "bin" / "thing", phase=Phase("x"), environ=environ)
+        assert shell.run([target]).stdout == "v1.2.3\n"
+
+        (served / "thing").write_bytes(content + b"# changed\n")
+        with pytest.raises(PinMismatch):
+            tools.download(settings, "thing", target=tmp_path / "other", phase=Phase("x"), environ=environ)
+        server.shutdown()
+    assert not (tmp_path / "other").exists()

@@ -185,6 +185,12 @@ def test_the_upstream_node_does_not_start_on_control_groups_version_1() -> None:
     assert not checks(on(cgroup=0), source="build")["cgroup"].ok
 
 
+def test_a_node_image_of_the_users_own_pins_may_start_on_version_1() -> None:
+    own = replace(SETTINGS, pins=Path("/etc/company/pins.toml"))
+    found = doctor.examine(own, seen=on(cgroup=1), source="pull")
+    assert next(check for check in found if check.name == "cgroup").ok
+
+
 def test_a_mac_is_not_asked_for_what_its_engines_virtual_machine_has() -> None:
     assert checks(on(system="darwin", cgroup=0))["cgroup"].ok
 

@@ -157,7 +157,9 @@ def test_auto_asks_the_mirror_when_there_is_one(tmp_path: Path) -> None:
 
 def test_auto_takes_build_where_the_upstream_node_would_not_start(tmp_path: Path) -> None:
     old = replace(FACTS, cgroup=1)
-    assert pull.choose("auto", settings(tmp_path), facts=old, environ={}, answers=lambda _: "").source == "build"
+    upstream = replace(settings(tmp_path), pins=Settings.pins)
+    assert pull.choose("auto", upstream, facts=old, environ={}, answers=lambda _: "").source == "build"
+    assert pull.choose("auto", settings(tmp_path), facts=old, environ={}, answers=lambda _: "").source == "pull"
 
 
 @pytest.mark.parametrize(("code", "why"), [(401, ""), (503, "it says 503")])
