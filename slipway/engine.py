@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
-import tarfile
 from collections.abc import Generator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -165,28 +163,6 @@ class Engine:
                 return self.client.containers.get(name)
             except docker.errors.NotFound:
                 return None
-
-    def copy_out(self, image: str, path: str, target: Path) -> None:
-        """Write one file of an image to the host, executable when it is so in the image. Nothing of the image runs.
-
-        Raises:
-            EngineError: There is no such image, or no such file in it.
-        """
-        with asking(f"{path} of {image}"):
-            made = self.client.containers.create(image, command=["none"], labels={names.OWNER_LABEL: names.OWNER})
-            try:
-                chunks, _ = made.get_archive(path)
-                with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-                    member = next(iter(archive))
-                    content = archive.extractfile(member)
-                    if content is None:
-                        raise EngineError(f"{path} of {image} is not a file")
-                    fresh = target.with_name(f"{target.name}.part")
-                    fresh.write_bytes(content.read())
-                    fresh.chmod(0o755 if member.mode & 0o100 else 0o644)
-                    fresh.replace(target)
-            finally:
-                made.remove(force=True)
 
     def remove_ours(self) -> int:
         """How many names of images were Slipway's; they are removed."""

@@ -105,11 +105,6 @@ def test_a_registry_that_is_not_there_is_said_so() -> None:
     assert "refused" in pull.probe("127.0.0.1:9")
 
 
-def test_one_file_can_be_taken_out_of_an_image(engine: Engine, images: tuple[str, str], tmp_path: Path) -> None:
-    engine.copy_out(images[0], "/content", tmp_path / "content")
-    assert (tmp_path / "content").read_text() == "first"
-
-
 def test_a_tool_is_downloaded_from_a_mirror_and_held_to_its_sum(tmp_path: Path) -> None:
     content = b"#!/bin/sh\necho v1.2.3\n"
     served = tmp_path / "served" / "tools.example" / "v1.2.3"

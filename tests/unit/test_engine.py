@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,23 +132,6 @@ def test_what_is_not_there_is_none() -> None:
 
     engine = made(images=SimpleNamespace(get=image), containers=SimpleNamespace(get=container))
     assert engine.image_id("x") is None and not engine.has_image("x") and engine.container("x") is None
-
-
-def test_one_file_is_copied_out_of_an_image_and_the_container_removed(tmp_path: Path) -> None:
-    removed: list[bool] = []
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        info = tarfile.TarInfo("kubectl")
-        info.size, info.mode = 7, 0o755
-        archive.addfile(info, io.BytesIO(b"program"))
-    container = SimpleNamespace(
-        get_archive=lambda _: (iter([buffer.getvalue()]), {}),
-        remove=lambda *, force: removed.append(force),
-    )
-    made(containers=SimpleNamespace(create=lambda *_, **__: container)).copy_out("image", "/bin/kubectl", tmp_path / "kubectl")
-    assert (tmp_path / "kubectl").read_bytes() == b"program"
-    assert (tmp_path / "kubectl").stat().st_mode & 0o100
-    assert removed == [True]
 
 
 def test_only_our_own_image_names_are_removed() -> None:
