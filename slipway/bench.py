@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slipway import cluster, credentials, down, engine, gitserver, kind, recipes, records, registry, up
+from slipway import cluster, credentials, down, engine, gitops, gitserver, kind, recipes, registry, up
 from slipway.applications import API_VERSION
 from slipway.errors import SlipwayError
 from slipway.kube import NOT_YET, Kube, Object, describe, rollout
@@ -155,7 +155,7 @@ def _rendered(settings: Settings) -> list[Object]:
     objects: list[Object] = []
     for repository in sorted({environment.repository for environment in settings.environments.values()}):
         remote = gitserver.remote(repository, port=node.http_port, user="pipeline", secrets=secrets)
-        for (environment, _), entry in sorted(records.read(remote)[1].items()):
+        for (environment, _), entry in sorted(gitops.read(remote)[1].items()):
             objects += [{**item, "metadata": {**item["metadata"], "namespace": environment}} for item in entry.manifests]
     return objects
 

@@ -73,10 +73,11 @@ class Kube:
     def healthy(self, *, timeout: float = 2.0) -> bool:
         """Whether the API server says that it is ready, within `timeout` seconds."""
         try:
-            self._client.call_api("/readyz", "GET", _request_timeout=timeout, auth_settings=["BearerToken"])
-        except Exception:  # refused, reset, timed out, no such file: all of them mean no
+            client = self._client
+            request = client.param_serialize("GET", "/readyz", auth_settings=["BearerToken"])
+            return client.call_api(*request, _request_timeout=timeout).status == 200
+        except (urllib3.exceptions.HTTPError, OSError, kubernetes.config.ConfigException):
             return False
-        return True
 
     def get(self, kind: str, name: str, *, namespace: str | None = None, api_version: str = "v1") -> dict[str, Any] | None:
         """The object, or None when there is none."""

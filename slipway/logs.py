@@ -58,4 +58,3 @@ def exports(settings: Settings) -> dict[str, str]:
     if not settings.kubeconfig.is_file():
         raise UsageError(f"there is no instance {settings.instance!r}. Run `./invoke up` first.")
     return {"KUBECONFIG": str(settings.kubeconfig), "SLIPWAY_INSTANCE": settings.instance}
-

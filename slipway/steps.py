@@ -30,6 +30,9 @@ class Step:
 # Enough that no step waits for a thread; most of them wait for something else than the processor.
 MOST_AT_ONCE = 12
 
+# An interrupt that arrives just before a wait begins is noticed only when it ends: no wait is longer than this.
+ALERT_SECONDS = 0.5
+
 
 def run_steps(steps: Sequence[Step], progress: Progress) -> None:
     """Return when every step is done.
@@ -84,7 +87,7 @@ def run_steps(steps: Sequence[Step], progress: Progress) -> None:
                             under_way[pool.submit(work, by_name[name])] = name
                     if not under_way:
                         break
-                    ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                    ended, _ = wait(under_way, timeout=ALERT_SECONDS, return_when=FIRST_COMPLETED)
                     for future in ended:
                         name = under_way.pop(future)
                         if future.exception() is None:

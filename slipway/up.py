@@ -27,7 +27,6 @@ from slipway import (
     platform,
     pull,
     recipes,
-    registry,
     roles,
 )
 from slipway.errors import PhaseFailed, UsageError, unknown
@@ -108,7 +107,7 @@ def up(settings: Settings, *, source: str = "auto", profile: str | None = None, 
             run_steps(work.steps(), progress)
         except PhaseFailed as failure:
             raise _with_evidence(work, failure) from failure
-    facts = instance.Facts(profile=wanted, source=chosen.source, registry=work.registry.name)
+    facts = instance.Facts(profile=wanted, source=chosen.source, registry=work.plan.registry.name)
     return Made(
         instance=settings.instance,
         profile=wanted,
@@ -157,9 +156,9 @@ class _Work:
         self.secrets = credentials.keep(settings)
         self.plan = recipes.plan(settings, found, source)
         self.applied: list[Object] = []
+        self.images: Mapping[str, genesis.Image] = {}
         self.first: Mapping[str, str] = {}
         self.node: cluster.Node
-        self.registry: registry.Registry
 
     @cached_property
     def kube(self) -> Kube:
@@ -178,7 +177,6 @@ class _Work:
             parts["monitoring"] = self._monitoring, ("prometheus", "alertmanager", "kube-state-metrics")
         return [
             *self.plan.steps,
-            Step("registry", self._registry, ("image registry",)),
             Step("cluster", self._cluster, ("tool kind", "image node", "node store")),
             Step("accounts", self._accounts, ("cluster", "registry")),
             *(
@@ -186,15 +184,11 @@ class _Work:
                 for name, (do, images) in parts.items()
             ),
             Step("projects", self._projects, ("argo cd",)),
-            Step("service images", self._service_images, ("image python", "registry")),
+            Step("service images", self._service_images, ("image python", "image python-build", "registry")),
             Step("first records", self._first_records, ("service images", "git server", "gateway", "storage")),
             Step("delivery", self._delivery, ("first records", "projects")),
             Step("platform", self._platform, (*parts, "projects")),
         ]
-
-    def _registry(self, phase: Phase) -> None:
-        self.registry = registry.ensure(self.settings, self.engine, self.plan.image("registry"))
-        phase.say(self.registry.name)
 
     def _cluster(self, phase: Phase) -> None:
         self.node = cluster.ensure(
@@ -208,37 +202,37 @@ class _Work:
 
     def _accounts(self, phase: Phase) -> None:
         container = self.engine.container(self.node.name)
-        cluster.trust_registry(container, registry=self.registry.name, mirror=self.registry.inner_url)
+        cluster.trust_registry(container, registry=self.plan.registry.name, mirror=self.plan.registry.inner_url)
         self._apply(roles.manifests(self.settings, self.profile.environments))
-        instance.write(self.kube, instance.Facts(self.profile.name, self.source, self.registry.name))
-        cluster.publish_registry(self.kube, registry=self.registry.name)
+        instance.write(self.kube, instance.Facts(self.profile.name, self.source, self.plan.registry.name))
+        cluster.publish_registry(self.kube, registry=self.plan.registry.name)
         roles.write_kubeconfigs(self.settings, self.kube)
         cluster.wait_node_ready(self.settings, self.kube, phase)
 
     def _storage(self, phase: Phase) -> None:
         del phase
-        image = self._provide("local-path")
+        image = self.plan.provide("local-path")
         self._apply(platform.storage(self.settings, image=image, helper=image, helm_program=self.plan.tool("helm")))
 
     def _git_server(self, phase: Phase) -> None:
         del phase
         self._apply(
             gitserver.manifests(
-                self.settings, image=self._provide("git-server"), helm_program=self.plan.tool("helm"), secrets=self.secrets
+                self.settings, image=self.plan.provide("git-server"), helm_program=self.plan.tool("helm"), secrets=self.secrets
             )
         )
 
     def _gateway(self, phase: Phase) -> None:
         del phase
-        self._apply(platform.gateway(self.settings, image=self._provide("git-server"), helm_program=self.plan.tool("helm")))
+        self._apply(platform.gateway(self.settings, image=self.plan.provide("git-server"), helm_program=self.plan.tool("helm")))
 
     def _argocd(self, phase: Phase) -> None:
         self._apply(
             argocd.manifests(
                 self.settings,
                 source=self.source,
-                image=self._provide("argocd"),
-                cache_image=self._provide("valkey"),
+                image=self.plan.provide("argocd"),
+                cache_image=self.plan.provide("valkey"),
                 secrets=self.secrets,
                 polling=os.environ.get(POLLING, argocd.DEFAULT_POLLING),
             )
@@ -251,7 +245,7 @@ class _Work:
         self._apply(delivery.manifests(self.settings, self.profile.environments))
 
     def _monitoring(self, phase: Phase) -> None:
-        images = {name: self._provide(name) for name in ("prometheus", "alertmanager", "kube-state-metrics")}
+        images = {name: self.plan.provide(name) for name in ("prometheus", "alertmanager", "kube-state-metrics")}
         self._apply(
             platform.monitoring(
                 self.settings,
@@ -268,25 +262,27 @@ class _Work:
         if not self.fresh:
             phase.skip("what runs is what Git records")
             return
-        phase.say(", ".join(f"{name} {image.digest[:19]}" for name, image in self._images.items()))
+        self.images = self._build_services(phase)
+        phase.say(", ".join(f"{name} {image.digest[:19]}" for name, image in self.images.items()))
 
-    @cached_property
-    def _images(self) -> Mapping[str, genesis.Image]:
+    def _build_services(self, phase: Phase) -> Mapping[str, genesis.Image]:
+        made: dict[str, genesis.Image] = {}
         with genesis.source(self.settings, self.commit, ["services"]) as taken:
-            built = {
-                service: images.build_service(
+            for service in self.settings.services:
+                built = images.build_service(
                     self.settings,
                     self.engine,
-                    self.registry,
+                    self.plan.registry,
                     service=service,
                     context=taken.folder / "services",
-                    bases=self.plan,
+                    base=self.plan.image("python"),
+                    build_base=self.plan.image("python-build"),
                     version=genesis.VERSION,
                     commit=self.commit,
+                    phase=phase,
                 )
-                for service in self.settings.services
-            }
-        return {service: genesis.Image(one.repository, one.digest) for service, one in built.items()}
+                made[service] = genesis.Image(built.repository, built.digest)
+        return made
 
     def _first_records(self, phase: Phase) -> None:
         port = self.node.http_port
@@ -306,7 +302,7 @@ class _Work:
             empty,
             commit=self.commit,
             environments=self.profile.environments,
-            images=self._images,
+            images=self.images or self._build_services(phase),
             version=genesis.VERSION,
             helm_program=self.plan.tool("helm"),
         )
@@ -347,9 +343,6 @@ class _Work:
         self.kube.apply(objects)
         self.applied.extend(objects)
 
-    def _provide(self, image: str) -> str:
-        """The reference of a platform image, which the node has or finds in the registry."""
-        return self.plan.provide(image, self.registry)
 
 
 def _with_evidence(work: _Work, failure: PhaseFailed) -> PhaseFailed:
