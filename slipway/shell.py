@@ -28,6 +28,8 @@ DEFAULT_TIMEOUT = 300.0
 DEFAULT_GRACE = 5.0
 _CHILDREN_GRACE = 0.5
 
+_ALERT_SECONDS = 0.5
+
 # The most that a program gets that starts while everything is being ended: it can only be there to tidy up.
 TIDY_SECONDS = 10.0
 
@@ -107,13 +109,8 @@ def run(
     try:
         out, err, late = _converse(process, given, timeout, on_line)
     finally:
-        if process.poll() is None:
-            _end(process, grace)
         with _running_lock:
             _running.pop(process, None)
-        for pipe in (process.stdout, process.stderr):
-            if pipe:
-                pipe.close()
     if late:
         raise CommandFailed(words, process.returncode, out + err, hint=f"It was ended after {timeout:g} s. {hint}".strip())
     if check and process.returncode != 0:
@@ -124,8 +121,8 @@ def run(
 def _converse(
     process: subprocess.Popen[bytes], given: bytes | None, timeout: float, on_line: Callable[[str], None] | None
 ) -> tuple[str, str, bool]:
+    output: list[bytes] = []
     lines: list[bytes] = []
-
     troubles: list[Exception] = []
 
     def read_errors() -> None:
@@ -144,27 +141,41 @@ def _converse(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
 
+    def read_output() -> None:
+        if process.stdout:
+            output.append(process.stdout.read())
+
     late = threading.Event()
 
     def give_up() -> None:
         late.set()
         _end(process, _running.get(process, DEFAULT_GRACE))
 
-    helpers = [threading.Thread(target=target, daemon=True) for target in (read_errors, write_input)]
+    workers = [threading.Thread(target=target, daemon=True) for target in (read_output, read_errors, write_input)]
     timer = threading.Timer(timeout, give_up)
     timer.daemon = True
     try:
-        for thread in (*helpers, timer):
+        for thread in (*workers, timer):
             thread.start()
-        out = process.stdout.read() if process.stdout else b""
-        process.wait()
+        # An interrupt that arrives just before a wait begins is noticed only when it ends: none is long.
+        while workers[0].is_alive():
+            workers[0].join(_ALERT_SECONDS)
+        while process.returncode is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_ALERT_SECONDS)
     finally:
         timer.cancel()
-    for thread in helpers:
-        thread.join(timeout=5)
+        if process.poll() is None:
+            _end(process, _running.get(process, DEFAULT_GRACE))
+        for thread, pipe in zip(workers, (process.stdout, process.stderr, process.stdin), strict=True):
+            if thread.ident is not None:  # it was started
+                thread.join(timeout=5)
+            if pipe and not thread.is_alive():  # a descendant in a session of its own may hold the other end for ever
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
     if troubles:
         raise troubles[0]
-    return out.decode(errors="replace"), b"".join(lines).decode(errors="replace"), late.is_set()
+    return b"".join(output).decode(errors="replace"), b"".join(lines).decode(errors="replace"), late.is_set()
 
 
 def start(argv: Argv, *, log_file: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
