@@ -22,7 +22,7 @@ BRANCH = "main"
 
 SECRET = "git-users"  # noqa: S105 the name of the Secret, not its content
 
-# Where those who want to know of a push listen: Argo CD, and the controller that makes its applications.
+# Where those who want to know of a push of records listen: Argo CD, and the controller that makes its applications.
 LISTENERS = (
     f"http://argocd-server.{names.ARGOCD}.svc.cluster.local/api/webhook",
     f"http://argocd-applicationset-controller.{names.ARGOCD}.svc.cluster.local:7000/api/webhook",
@@ -68,7 +68,7 @@ def files(settings: Settings, *, listeners: Iterable[str] = LISTENERS) -> dict[s
         "base": names.GIT,
         "branch": BRANCH,
         "secret": "/etc/git-secrets/webhook",
-        "listeners": list(listeners),
+        "listeners": {name: list(listeners) for name in repositories(settings) if name != APP},
         "log": "/proc/1/fd/2",
     }
     return {

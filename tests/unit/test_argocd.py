@@ -31,7 +31,15 @@ def workload(kind: str, name: str, container: str | None = None) -> dict[str, An
     return {"kind": kind, "metadata": {"name": name}, "spec": {"template": {"metadata": {"labels": {}}, "spec": pod}}}
 
 
+GENERATORS = {"items": {"type": "object", "properties": {"git": {"a": 1}, "matrix": {"b": 2}}}}
+SCHEMA = {"properties": {"spec": {"properties": {"generators": GENERATORS, "template": {"c": 3}}}}}
+
 UPSTREAM: list[dict[str, Any]] = [
+    {
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "applicationsets.argoproj.io"},
+        "spec": {"versions": [{"schema": {"openAPIV3Schema": SCHEMA}}]},
+    },
     {"kind": "CustomResourceDefinition", "metadata": {"name": "applications.argoproj.io"}},
     {"kind": "ServiceAccount", "metadata": {"name": "argocd-dex-server"}},
     {"kind": "NetworkPolicy", "metadata": {"name": "argocd-notifications-controller-network-policy"}},
@@ -75,6 +83,14 @@ def decoded(secret: dict[str, Any]) -> dict[str, str]:
 def test_what_nothing_uses_is_left_out(settings: Settings, secrets: Secrets) -> None:
     names = [name for _, name in make(settings, secrets)]
     assert not [name for name in names if "dex" in name or "notifications" in name]
+
+
+def test_only_the_generator_that_is_used_is_described(settings: Settings, secrets: Secrets) -> None:
+    made = make(settings, secrets)["CustomResourceDefinition", "applicationsets.argoproj.io"]
+    spec = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    assert spec["generators"]["items"]["properties"] == {"git": {"a": 1}}
+    assert spec["generators"]["items"]["x-kubernetes-preserve-unknown-fields"] is True
+    assert spec["template"] == {"c": 3}
 
 
 def test_every_container_runs_our_images_and_starts_without_waiting(settings: Settings, secrets: Secrets) -> None:

@@ -77,7 +77,7 @@ class Server:
     def listeners(self, *urls: str) -> None:
         (self.folder / "secret").write_text(SECRET + "\n")
         data = {"base": "http://git.example", "branch": "main", "secret": str(self.folder / "secret")}
-        (self.folder / "hooks.json").write_text(json.dumps({**data, "listeners": urls, "log": str(self.log)}))
+        (self.folder / "hooks.json").write_text(json.dumps({**data, "listeners": {"gitops-nonprod": urls}, "log": str(self.log)}))
 
 
 @pytest.fixture
@@ -293,12 +293,22 @@ def test_every_listener_is_told_what_was_pushed(server: Server, listen: Callable
     assert json.loads(one.seen[0][1])["commits"][0]["added"] == sorted(record("dev"))
 
 
+def test_nobody_is_told_of_a_repository_that_nobody_asked_about(server: Server, listen: Callable[..., Listener]) -> None:
+    one = listen()
+    server.listeners(one.url)
+    server.commit(record("dev"))
+    server.push("app", "main", user="developer")
+    server.push("gitops-nonprod", "main", user="pipeline")
+    one.wait(1)
+    assert [json.loads(body)["repository"]["name"] for _, body in one.seen] == ["gitops-nonprod"]
+
+
 def test_a_push_does_not_wait_for_a_listener(server: Server, listen: Callable[..., Listener]) -> None:
     slow = listen(delay=2.0)
     server.listeners(slow.url)
-    server.commit({"a": "1"})
+    server.commit(record("dev"))
     started = time.monotonic()
-    assert server.push("app", "main", user="developer").returncode == 0
+    assert server.push("gitops-nonprod", "main", user="pipeline").returncode == 0
     assert time.monotonic() - started < 1.5
     slow.wait(1)
 
@@ -306,8 +316,8 @@ def test_a_push_does_not_wait_for_a_listener(server: Server, listen: Callable[..
 def test_a_listener_that_starts_is_tried_again_and_the_log_says_so(server: Server, listen: Callable[..., Listener]) -> None:
     starting = listen(503, 503, 200)
     server.listeners(starting.url)
-    server.commit({"a": "1"})
-    server.push("app", "main", user="developer")
+    server.commit(record("dev"))
+    server.push("gitops-nonprod", "main", user="pipeline")
     starting.wait(3)
     deadline = time.monotonic() + 5
     while not server.log.is_file() or "200 at attempt 3" not in server.log.read_text():

@@ -7,7 +7,7 @@ The message has the shape of GitHub's push event, because that is what Argo CD u
     {"base": "http://git.example",        the address under which others know the repositories
      "branch": "main",                    the default branch
      "secret": "/path/of/the/secret",     what signs the message
-     "listeners": ["http://.../api/webhook"],
+     "listeners": {"records": ["http://.../api/webhook"]},    who wants to know of which repository
      "log": "/proc/1/fd/2"}
 
 The standard library is all there is here: this runs in the Git server, not where Slipway is installed.
@@ -144,7 +144,7 @@ def send(listener: str, body: bytes, secret: bytes, *, rests: Sequence[float] = 
     return f"given up after {len(rests) + 1} attempts: {said}"
 
 
-def deliver(settings: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> None:
+def deliver(settings: Mapping[str, Any], listeners: Sequence[str], events: Sequence[Mapping[str, Any]]) -> None:
     """Send every event to every listener, side by side, and log how each ended."""
     secret = Path(settings["secret"]).read_bytes().strip()
 
@@ -155,7 +155,7 @@ def deliver(settings: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) ->
             what = f"{event['repository']['name']} {event['ref']} {event['after'][:12]}"
             print(f"webhook {what} -> {listener}: {outcome} ({time.monotonic() - started:.2f} s)", flush=True)
 
-    threads = [threading.Thread(target=work, args=(listener,)) for listener in settings["listeners"]]
+    threads = [threading.Thread(target=work, args=(listener,)) for listener in listeners]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -191,10 +191,11 @@ def main(lines: Sequence[str], environ: Mapping[str, str]) -> int:
     except Exception as error:  # the push has happened: nothing here may fail it
         print(f"No webhook was sent: {type(error).__name__}: {error}", file=sys.stderr)
         return 0
-    if not settings["listeners"] or not detach(settings["log"]):
+    listeners = settings["listeners"].get(repository, [])
+    if not listeners or not detach(settings["log"]):
         return 0
     try:
-        deliver(settings, [payload(settings, change, repository=repository, user=user) for change in changes])
+        deliver(settings, listeners, [payload(settings, change, repository=repository, user=user) for change in changes])
     except Exception as error:  # the push has happened: nothing here may fail it
         print(f"webhook {repository}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     os._exit(0)
