@@ -147,7 +147,8 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "as_dict"):
         return value.as_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+        # What a dataclass leaves out of its representation is too much for a person and for a machine.
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
     return value if isinstance(value, (Mapping, list, tuple, str, int, float, type(None))) else str(value)
 
 

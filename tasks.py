@@ -35,7 +35,7 @@ def up(_: Context, name: str = "", source: str = "auto", profile: str = "", json
     from slipway.settings import load
 
     made = up.up(load(name), source=source, profile=profile or None, progress=Progress())
-    cli.answer(made, json=json)
+    cli.answer(made, json=json, show=up.show)
 
 
 @door("Start")
@@ -73,19 +73,22 @@ def status(_: Context, name: str = "", json: bool = False) -> int:
 @door("Look")
 def urls(_: Context, name: str = "", json: bool = False) -> None:
     """List every URL that an instance answers on."""
-    from slipway import status
-    from slipway.settings import load
+    from slipway import errors, settings, status
 
-    cli.answer(status.urls(load(name)), json=json)
+    seen = status.status(settings.load(name))
+    if not seen.urls:
+        raise errors.SlipwayError(f"{seen.instance} has no URLs. {seen.trouble}")
+    cli.answer(seen.urls, json=json)
 
 
 @door("Look")
 def logs(_: Context, service: str, name: str = "", env: str = "", follow: bool = False, tail: int = 100) -> int:
     """Print what a service says, in one environment or in all."""
-    from slipway import logs
+    from slipway import logs, toolbox
     from slipway.settings import load
 
-    return logs.logs(load(name), service=service, environment=env or None, follow=follow, tail=tail)
+    kubectl = toolbox.get(load(name), "kubectl")
+    return logs.logs(load(name), kubectl=kubectl, service=service, environment=env or None, follow=follow, tail=tail)
 
 
 @door("Look")
@@ -111,19 +114,19 @@ def doctor(_: Context, json: bool = False) -> int:
 @door("Images", default=True)
 def show(_: Context, json: bool = False) -> None:
     """List the images and tools there are: from where, how large, by which key."""
-    from slipway import images
+    from slipway import inventory
     from slipway.settings import load
 
-    cli.answer(images.inventory(load()), json=json, show=images.show)
+    cli.answer(inventory.look(load()), json=json, show=inventory.show)
 
 
 @door("Images")
 def prune(_: Context, json: bool = False) -> None:
     """Remove the images and artefacts that no pin names any more."""
-    from slipway import images
+    from slipway import inventory
     from slipway.settings import load
 
-    cli.answer(images.prune(load()), json=json)
+    cli.answer(inventory.prune(load()), json=json, show=inventory.show_pruned)
 
 
 @door("Test", default=True)
@@ -176,7 +179,7 @@ def bench_up(_: Context, runs: int = 1, json: bool = False) -> None:
     from slipway import bench
     from slipway.progress import Progress
 
-    cli.answer(bench.up(runs=runs, progress=Progress()), json=json, show=bench.show)
+    cli.answer(bench.bench_up(runs=runs, progress=Progress()), json=json, show=bench.show)
 
 
 @door("Measure", name="cold")
@@ -185,7 +188,7 @@ def bench_cold(_: Context, json: bool = False) -> None:
     from slipway import bench
     from slipway.progress import Progress
 
-    cli.answer(bench.cold(progress=Progress()), json=json, show=bench.show)
+    cli.answer(bench.bench_cold(progress=Progress()), json=json, show=bench.show)
 
 
 PARTS = {
