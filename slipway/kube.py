@@ -32,7 +32,12 @@ NOT_YET: tuple[type[Exception], ...] = (
 
 # Objects that others stand on go first; within one rank the order does not matter.
 # A Secret that asks for an account's token is deleted when the account is not there yet.
-_RANKS = {"Namespace": 0, "CustomResourceDefinition": 0, "ServiceAccount": 1, "Secret": 2, "ConfigMap": 2}
+# A pod whose claim, configuration or right is not there yet is tried again later, and later costs seconds.
+_RANKS = {
+    **dict.fromkeys(("Namespace", "CustomResourceDefinition"), 0),
+    **dict.fromkeys(("ServiceAccount", "StorageClass", "ClusterRole", "Role"), 1),
+    **dict.fromkeys(("Secret", "ConfigMap", "PersistentVolumeClaim", "ClusterRoleBinding", "RoleBinding"), 2),
+}
 _LAST_RANK = 3
 
 _APPLY_THREADS = 8

@@ -128,12 +128,13 @@ def fake_kube(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, *, refusal: str | 
 
 def test_what_others_stand_on_is_applied_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     kube, applied = fake_kube(monkeypatch, tmp_path)
-    kinds = ["Deployment", "Secret", "Namespace", "ServiceAccount", "CustomResourceDefinition"]
+    kinds = ["Deployment", "Secret", "Namespace", "PersistentVolumeClaim", "ServiceAccount", "CustomResourceDefinition"]
     kube.apply([{"kind": kind, "apiVersion": "v1", "metadata": {"name": "x"}} for kind in kinds])
     ranks = [name.split("/")[0] for name in applied]
     assert set(ranks[:2]) == {"Namespace", "CustomResourceDefinition"}
-    assert set(ranks[2:4]) == {"Secret", "ServiceAccount"}
-    assert ranks[4] == "Deployment"
+    assert ranks[2] == "ServiceAccount"
+    assert set(ranks[3:5]) == {"Secret", "PersistentVolumeClaim"}
+    assert ranks[5] == "Deployment"
 
 
 def test_a_refused_object_is_named_with_the_servers_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
