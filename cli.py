@@ -137,7 +137,9 @@ def answer(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None =
     elif show:
         from rich.console import Console
 
-        show(result, Console(highlight=False, soft_wrap=True))
+        # Where nobody looks at it as it comes, lines may be as long as they are.
+        width = None if sys.stdout.isatty() else 160
+        show(result, Console(highlight=False, soft_wrap=True, width=width))
     else:
         for line in _lines(_plain(result)):
             print(line)

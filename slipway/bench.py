@@ -75,11 +75,12 @@ def bench_up(*, runs: int, progress: Progress) -> Report:
         for _ in range(runs):
             with progress.showing():
                 down.down(settings, purge=False, progress=progress)
-            made = up.up(settings, progress=Progress(progress.console))
+            objects: list[Object] = []
+            made = up.up(settings, progress=Progress(progress.console), record=objects.extend)
             totals.append(made.seconds)
             phases.append(made.phases)
             again.append(up.up(settings, progress=Progress(progress.console)).seconds)
-            objects = [*made.objects, *_rendered(settings)]
+            objects += _rendered(settings)
             _remove_cluster(settings)
             with progress.showing(), progress.phase("floor"):
                 floors.append(_floor(settings, objects, made.source))

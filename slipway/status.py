@@ -208,6 +208,21 @@ def _whole(settings: Settings, state: str, trouble: str, *, node: cluster.Node |
     )
 
 
+# Columns of a terminal that has room for the addresses too; `urls` lists them anyway.
+_WIDE = 125
+
+
+def _table(services: Sequence[Service], *, wide: bool) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("ENV", "SERVICE", "VERSION", "DIGEST", "COMMIT", "SYNC", "HEALTH", "READY", *(["URL"] if wide else [])):
+        table.add_column(column, no_wrap=True)
+    for row in services:
+        digest = row.digest.removeprefix("sha256:")[:8]
+        cells = (row.environment, row.service, row.version, digest, row.commit[:8], row.sync, row.health)
+        table.add_row(*cells, f"{row.ready}/{row.replicas}", *([row.url] if wide else []), style="yellow" if row.trouble else "")
+    return table
+
+
 _STYLES = {"healthy": "green", "degraded": "yellow", "absent": "dim"}
 
 
@@ -228,16 +243,8 @@ def show(seen: Status, console: Console) -> None:
         for part in ill:
             console.print(f"    {part.namespace}/{part.name}: {part.trouble}", style="yellow", markup=False)
     if seen.services:
-        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-        for column in ("ENV", "SERVICE", "VERSION", "DIGEST", "COMMIT", "SYNC", "HEALTH", "READY", "URL"):
-            table.add_column(column, no_wrap=True)
-        for row in seen.services:
-            style = "" if not row.trouble else "yellow"
-            digest = row.digest.removeprefix("sha256:")[:12]
-            cells = (row.environment, row.service, row.version, digest, row.commit[:8], row.sync, row.health)
-            table.add_row(*cells, f"{row.ready}/{row.replicas}", row.url, style=style)
         console.print()
-        console.print(table)
+        console.print(_table(seen.services, wide=console.width >= _WIDE))
         for row in seen.services:
             if row.trouble:
                 console.print(f"  {row.environment}/{row.service}: {row.trouble}", style="yellow", markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,9 @@ DELIVERY_TIMEOUT = 240.0
 
 DEFAULT_PROFILE = "full"
 
+# Seconds; a phase that took less had nothing to do.
+_WORTH_TELLING = 0.05
+
 
 @dataclass(frozen=True)
 class Made:
@@ -58,7 +61,6 @@ class Made:
         secrets: The file with the passwords of this instance.
         seconds: How long it took.
         phases: How long each phase took, in seconds; several run at a time.
-        objects: Every object of the platform that was applied.
     """
 
     instance: str
@@ -69,10 +71,16 @@ class Made:
     secrets: str
     seconds: float
     phases: Mapping[str, float]
-    objects: list[Object] = field(default_factory=list[Object], repr=False)
 
 
-def up(settings: Settings, *, source: str = "auto", profile: str | None = None, progress: Progress) -> Made:
+def up(
+    settings: Settings,
+    *,
+    source: str = "auto",
+    profile: str | None = None,
+    progress: Progress,
+    record: Callable[[Sequence[Object]], None] | None = None,
+) -> Made:
     """The instance, whole: made, repaired or found as it should be.
 
     Args:
@@ -80,6 +88,7 @@ def up(settings: Settings, *, source: str = "auto", profile: str | None = None, 
         source: Where images come from: "auto", "pull" or "build".
         profile: What it holds; what it holds already, or "full", by default.
         progress: Where the phases are shown.
+        record: Told every object of the platform that was applied, secrets included.
 
     Raises:
         UsageError: A name is not valid, or the instance was made with another profile.
@@ -107,6 +116,8 @@ def up(settings: Settings, *, source: str = "auto", profile: str | None = None, 
             run_steps(work.steps(), progress)
         except PhaseFailed as failure:
             raise _with_evidence(work, failure) from failure
+    if record:
+        record(work.applied)
     facts = instance.Facts(profile=wanted, source=chosen.source, registry=work.plan.registry.name)
     return Made(
         instance=settings.instance,
@@ -116,8 +127,7 @@ def up(settings: Settings, *, source: str = "auto", profile: str | None = None, 
         kubeconfig=str(settings.kubeconfig),
         secrets=str(credentials.file(settings)),
         seconds=round(time.monotonic() - started, 1),
-        phases={name: round(seconds, 1) for name, seconds in progress.timings.items()},
-        objects=work.applied,
+        phases={name: round(seconds, 1) for name, seconds in progress.timings.items() if seconds >= _WORTH_TELLING},
     )
 
 
@@ -342,7 +352,6 @@ class _Work:
     def _apply(self, objects: Sequence[Object]) -> None:
         self.kube.apply(objects)
         self.applied.extend(objects)
-
 
 
 def _with_evidence(work: _Work, failure: PhaseFailed) -> PhaseFailed:
