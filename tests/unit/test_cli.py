@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.context import Context
+
+import cli
+import tasks
+from slipway import shell
+from slipway.errors import SlipwayError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    logger = logging.getLogger("slipway")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    for handler in set(logger.handlers) - set(handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+def fresh() -> Collection:
+    """The tasks as a new process has them: Invoke takes the meaning of each flag out of a task when it parses."""
+    return importlib.reload(tasks).namespace
+
+
+def run(*words: str, body: Callable[[], int | None] | None = None, group: str = "Look") -> int:
+    """The exit code of a command line; with a body, of a program that has it as its only task, `act`."""
+    namespace = fresh()
+    if body:
+
+        def act(_: Context, json: bool = False, name: str = "") -> int | None:
+            """Act."""
+            return body()
+
+        namespace = Collection(cli.door(group, help=tasks.FLAGS)(act))
+    with pytest.raises(SystemExit) as ended:
+        cli.Slipway(namespace=namespace, binary="./invoke").run(["./invoke", *words])
+        raise SystemExit(0)
+    code = ended.value.code
+    assert isinstance(code, int) or code is None
+    return code or 0
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def body() -> None:
+        raise error
+
+    return body
+
+
+def test_an_error_is_a_sentence_on_standard_error_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("act", body=raising(SlipwayError("no engine runs. Start one."))) == 1
+    assert capsys.readouterr() == ("", "error: no engine runs. Start one.\n")
+
+
+def test_a_request_that_cannot_be_carried_out_has_its_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("act", body=raising(UsageError("no"))) == 2
+
+
+def test_the_exit_code_of_a_body_is_that_of_the_command() -> None:
+    assert run("act", body=lambda: 7) == 7
+    assert run("act", body=lambda: None) == 0
+    assert run("act", body=lambda: 0) == 0
+
+
+def test_a_bug_is_a_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run("act", body=raising(ZeroDivisionError()))
+
+
+def test_an_error_is_red_on_a_terminal_unless_colours_are_unwanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    run("act", body=raising(SlipwayError("no")))
+    assert capsys.readouterr().err == "\033[31;1merror:\033[0m no\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    run("act", body=raising(SlipwayError("no")))
+    assert capsys.readouterr().err == "error: no\n"
+
+
+def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(shell, "end_all", lambda: ended.append(True))
+    assert run("act", body=raising(KeyboardInterrupt()), group="Start") == 130
+    assert ended == [True]
+    assert capsys.readouterr().err == f"\nInterrupted. {cli.UNFINISHED}\n"
+
+
+def test_an_interrupt_of_what_changes_nothing_says_only_that(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("act", body=raising(KeyboardInterrupt()), group="Look") == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+def test_a_request_to_end_is_treated_as_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ask_oneself() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run("act", body=ask_oneself, group="Start") == 143
+    assert "`./invoke up` goes on from here" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_pythons_invoke_starts_again_by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[Path, list[str]]] = []
+
+    def start(path: Path, words: list[str]) -> None:
+        started.append((path, words))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", start)
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/invoke", "act", "--", "two words"])
+    run("act", body=lambda: 5)
+    assert started == [(cli.ROOT / "invoke", [str(cli.ROOT / "invoke"), "act", "--", "two words"])]
+
+
+def test_the_list_has_every_group_in_order_and_one_line_a_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line in cli.GROUPS] == list(cli.GROUPS)
+    listed = [line for line in lines if line.startswith("  ")]
+    names = [line.split()[0] for line in listed]
+    assert {"up", "down", "status", "images", "images.prune", "test", "test.unit", "bench.up"} <= set(names)
+    assert len(names) == len(set(names))
+    assert all(len(line.split(maxsplit=1)) == 2 for line in listed), "every task has its line"
+    assert all(len(line) <= 130 for line in lines)
+
+
+def test_the_list_can_be_limited_to_a_collection(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--list", "bench") == 0
+    out = capsys.readouterr().out
+    assert "bench.up" in out
+    assert "status" not in out
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_without_a_task_the_manual_is_shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Slipway: ")
+    assert "  up " in out
+
+
+@pytest.mark.parametrize("words", [["logs", "--help"], ["logs", "-h"], ["--help", "logs"]])
+def test_the_help_of_a_task_shows_its_words_and_every_flag(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("./invoke logs SERVICE [--flags]\n\nPrint what a service says")
+    assert "go on until interrupted" in out
+
+
+@pytest.mark.parametrize("name", sorted(tasks.namespace.task_names))
+def test_every_flag_of_every_task_is_explained(name: str) -> None:
+    task: Any = fresh()[name]
+    unexplained = [argument.name for argument in task.get_arguments() if not argument.help and not argument.positional]
+    assert unexplained == []
+
+
+def test_an_unknown_task_gets_those_that_are_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("stauts") == 2
+    assert capsys.readouterr().err == "error: there is no task 'stauts'; did you mean status?\nSee `./invoke --list`.\n"
+
+
+def test_an_unknown_flag_gets_those_that_are_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("status", "--jsn") == 2
+    err = capsys.readouterr().err
+    assert err == "error: status has no flag '--jsn'; did you mean --json?\nSee `./invoke status --help`.\n"
+
+
+def test_an_unknown_flag_with_a_value_is_named_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("status", "--nme=x") == 2
+    assert "status has no flag '--nme=x'; did you mean --name?" in capsys.readouterr().err
+
+
+def test_a_word_that_lacks_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("logs") == 2
+    assert "'service'" in capsys.readouterr().err
+
+
+def test_words_after_the_dashes_are_passed_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = shlex.split("./invoke ephemeral --profile=minimal -- make 'two words' --flag -- '' $HOME")
+    monkeypatch.setattr(sys, "argv", line)
+    assert cli.words_after_dashes() == ["make", "two words", "--flag", "--", "", "$HOME"]
+    monkeypatch.setattr(sys, "argv", ["./invoke", "ephemeral"])
+    assert cli.words_after_dashes() == []
+
+
+def test_a_help_flag_after_the_dashes_belongs_to_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from slipway import ephemeral
+
+    seen: list[list[str]] = []
+
+    def take(words: list[str], **_: object) -> int:
+        seen.append(words)
+        return 3
+
+    monkeypatch.setattr(ephemeral, "ephemeral", take)
+    monkeypatch.setattr(sys, "argv", ["./invoke", "ephemeral", "--", "make", "--help"])
+    assert run("ephemeral", "--", "make", "--help") == 3
+    assert seen == [["make", "--help"]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Something a command answers."""
+
+    what: tuple[str, ...]
+    path: Path
+    bulk: list[str] = field(default_factory=list[str], repr=False)
+
+
+def test_an_answer_for_machines_is_json_without_what_is_only_bulk(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.answer([Result(("a",), Path("/p"), ["x"])], json=True)
+    assert json.loads(capsys.readouterr().out) == [{"what": ["a"], "path": "/p"}]
+
+
+def test_an_answer_for_a_person_is_a_line_for_each_item(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.answer({"argocd": "http://a", "git": "http://b"}, json=False)
+    cli.answer(["one", "two"], json=False)
+    assert capsys.readouterr().out == "argocd  http://a\ngit     http://b\none\ntwo\n"
+
+
+def test_exports_survive_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.answer({"KUBECONFIG": "/a path/[x]"}, json=False, show=cli.show_exports)
+    assert capsys.readouterr().out == "export KUBECONFIG='/a path/[x]'\n"
+
+
+def test_every_command_run_is_logged_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def work() -> None:
+        shell.run(["true", "with words"])
+
+    monkeypatch.setenv("SLIPWAY_LOG", "debug")
+    run("act", body=work)
+    assert "slipway.shell run true 'with words'" in capsys.readouterr().err
+    monkeypatch.setenv("SLIPWAY_LOG", str(tmp_path / "log"))
+    run("act", body=work)
+    assert "slipway.shell run true 'with words'" in (tmp_path / "log").read_text()
+
+
+def test_tasks_are_doors_and_not_rooms() -> None:
+    import ast
+
+    tree = ast.parse((cli.ROOT / "tasks.py").read_text())
+    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        last = function.body[-1].end_lineno or 0
+        first = function.body[1].lineno  # after the docstring
+        assert last - first < 8, f"{function.name} is {last - first + 1} lines long"
+
+
+def test_listing_loads_nothing_heavy() -> None:
+    code = "import sys, cli, tasks; print(*{'kubernetes', 'docker', 'rich', 'urllib3'} & set(sys.modules))"
+    assert shell.run([sys.executable, "-c", code], cwd=cli.ROOT).stdout.split() == []
