@@ -15,18 +15,8 @@ def limited(receive: Receive, headers: Sequence[tuple[bytes, bytes]], *, limit: 
     Raises:
         Problem: With status 413, from the returned callable, before the longer body is in memory.
     """
-    announced = {name: value for name, value in headers if name in (b"content-length", b"transfer-encoding")}
-    if not announced or announced.get(b"content-length") == b"0":
+    if not any(name in (b"content-length", b"transfer-encoding") for name, _ in headers):
         return receive
-    too_long = Problem(413, f"the body is longer than {limit} bytes")
-    length = announced.get(b"content-length", b"")
-    seen = int(length) if length.isdigit() else 0
-
-    async def refuse() -> Message:
-        raise too_long
-
-    if seen > limit:
-        return refuse
     seen = 0
 
     async def receive_some() -> Message:
@@ -34,7 +24,7 @@ def limited(receive: Receive, headers: Sequence[tuple[bytes, bytes]], *, limit: 
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise too_long
+            raise Problem(413, f"the body is longer than {limit} bytes")
         return message
 
     return receive_some

@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.testclient import TestClient
 
-from chassis import Config, Identity, Service, logs, request_id
+from chassis import Config, Identity, Problem, Service, logs, request_id
 from chassis.test.conftest import Make
 
 Ask = Callable[[Service[Config]], TestClient]
@@ -89,8 +89,19 @@ def test_a_body_is_refused_by_the_length_it_has_not_the_one_it_claims(make: Make
     assert client.post("/length", content=b"x" * 11, headers={"Content-Length": "5"}).status_code == 413
 
 
-def test_a_reason_holds_nothing_that_json_cannot(make: Make, ask: Ask) -> None:
-    body = json.dumps({"faults": [{"\ud800": 1}], "\udfff" * 1000: 2})
+def test_a_reason_may_repeat_what_no_encoding_can_hold(make: Make, ask: Ask) -> None:
+    service = make()
+
+    @service.app.post("/colours")
+    async def paint(colours: dict[str, int]) -> None:
+        raise Problem(400, f"there is no colour {next(iter(colours))}")
+
+    answer = ask(service).post("/colours", content=r'{"\ud800": 1}', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (400, "there is no colour \ud800")
+
+
+def test_the_parts_that_do_not_fit_are_named_briefly(make: Make, ask: Ask) -> None:
+    body = json.dumps({"faults": [{"y" * 1000: 1}], "z" * 1000: 2})
     answer = ask(make()).put("/admin/faults", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert max(len(error["where"]) for error in answer.json()["errors"]) < 200
