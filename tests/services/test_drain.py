@@ -138,4 +138,4 @@ def test_it_sleeps_while_nothing_happens(service: str, stores: Mapping[str, str]
 def test_it_is_small(dev: Running) -> None:
     text = dev.ask("/metrics").body.decode()
     (resident,) = (float(line.split()[1]) for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))
-    assert resident < 80 * 1024 * 1024
+    assert resident < 60 * 1024 * 1024
