@@ -7,6 +7,7 @@ doing the same work.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -85,12 +86,13 @@ class Artefact:
         os.utime(self.folder)
         return self.folder
 
-    def ensure(self, make: Callable[[Path], None], *, phase: Phase) -> bool:
+    def ensure(self, make: Callable[[Path], None], *, phase: Phase, clear: Callable[[Path], object] = shutil.rmtree) -> bool:
         """Whether it had to be made; it is there now.
 
         Args:
             make: Fills the empty folder it is given; when it raises, nothing of it is kept.
             phase: Told when another run makes the same thing and is waited for.
+            clear: Removes a folder that was not finished.
 
         Raises:
             WaitTimeout: Another run holds it for longer than any build takes.
@@ -102,12 +104,13 @@ class Artefact:
                 return False
             part = self.folder.with_name(f".{self.key}.part")
             if part.exists():  # an interrupted run left it
-                shutil.rmtree(part)
+                clear(part)
             part.mkdir(parents=True)
             try:
                 make(part)
             except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
+                with contextlib.suppress(Exception):  # why it could not be made matters more, and the next run clears it
+                    clear(part)
                 raise
             part.rename(self.folder)
         return True

@@ -6,6 +6,7 @@ once, in a container of the node image itself, and a new node only links to the 
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +59,10 @@ def ensure(settings: Settings, engine: Engine, *, contents: Mapping[str, str], n
     def make(folder: Path) -> None:
         _fill(settings.cluster / _SCRIPT, folder, contents, node_image=node_image, engine=engine, phase=phase)
 
-    if not target.ensure(make, phase=phase):
+    def clear(unfinished: Path) -> None:
+        remove(engine, unfinished, node_image=node_image)
+
+    if not target.ensure(make, phase=phase, clear=clear):
         phase.skip("cached")
     return target.use()
 
@@ -81,6 +85,20 @@ def _fill(script: Path, folder: Path, contents: Mapping[str, str], *, node_image
             "Set SLIPWAY_HOME to a folder that it shares, then run the command again."
         )
     phase.say(f"{len(contents)} images, {cache.size(folder) >> 20} MiB")
+
+
+def remove(engine: Engine, folder: Path, *, node_image: str) -> None:
+    """Remove a store, or what an interrupted run left of one.
+
+    Raises:
+        CommandFailed: What it holds belongs to root, and the engine cannot remove it either.
+    """
+    try:
+        shutil.rmtree(folder)
+    except PermissionError:  # this user is not root, but containerd was
+        program, env = engine.build_cli
+        inner = ["--entrypoint=rm", f"--volume={folder.parent}:/stores", node_image, "-rf", f"/stores/{folder.name}"]
+        shell.run([program, "run", "--rm", "--network=none", *inner], env=env)
 
 
 def mounted(engine: Engine, node: str) -> Path | None:

@@ -105,7 +105,7 @@ class Plan:
             EngineError: The registry does not take it.
         """
         local = self.image(name)
-        if self.source == "build" and nodestore.mounted(self.engine, self.settings.node) == self._whole(self.registry).folder:
+        if self._node_has_all:
             return images.canonical(self.registry, local)
         return images.publish(self.engine, self.registry, local)
 
@@ -143,6 +143,11 @@ class Plan:
     def _all_there(self) -> bool:
         found = registry.find(self.engine)
         return found is not None and all(self.engine.has_image(local) for local in self.contents(found).values())
+
+    @cached_property
+    def _node_has_all(self) -> bool:
+        mounted = nodestore.mounted(self.engine, self.settings.node) if self.source == "build" else None
+        return mounted is not None and mounted == self._whole(self.registry).folder
 
     @cached_property
     def _own(self) -> Mapping[str, Path]:

@@ -17,7 +17,7 @@ MODULES = {
     "kind": ("node", "sigs.k8s.io/kind"),
     "etcd": ("node", "go.etcd.io/etcd/server/v3"),
     "containerd": ("containerd", "github.com/containerd/containerd/v2"),
-    "local-path": ("localpath", "github.com/rancher/local-path-provisioner"),
+    "local-path": ("platform", "github.com/rancher/local-path-provisioner"),
     "argocd": ("platform", "github.com/argoproj/argo-cd/v3"),
     "helm": ("platform", "helm.sh/helm/v3"),
     "alertmanager": ("platform", "github.com/prometheus/alertmanager"),
