@@ -1,27 +1,23 @@
-"""The Git server as it runs in its image: its own start script, nginx, fcgiwrap, git-http-backend and hooks, on this machine."""
+"""The Git server alone, as it runs in its image: its own start script, nginx, fcgiwrap, git-http-backend and hooks."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import urllib3
 
-from slipway import credentials, git, gitserver, ports
+from slipway import credentials, git, gitserver, ports, recipes
+from slipway import engine as engines
 from slipway.credentials import Secrets
 from slipway.errors import CommandFailed
 from slipway.settings import load
 from slipway.waiting import Pending, Ready, wait_for
-
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("nginx") and shutil.which("fcgiwrap")), reason="nginx and fcgiwrap are not installed on this machine"
-)
 
 AUTHOR = git.Identity("somebody", "somebody@example")
 
@@ -30,7 +26,7 @@ AUTHOR = git.Identity("somebody", "somebody@example")
 class Server:
     """A running Git server."""
 
-    folder: Path
+    container: Any
     port: int
     secrets: Secrets
 
@@ -43,49 +39,50 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     folder = tmp_path_factory.mktemp("git-server")
     settings = replace(load(), home=folder / "home")
+    engine = engines.connect(load())
+    image = recipes.plan(load(), engine, "build").image("git-server")
+    if not engine.has_image(image):
+        request.getfixturevalue("instance")  # making an instance makes the image
     secrets = credentials.keep(settings)
+    kept = {"htpasswd": secrets.htpasswd_file, "webhook": secrets.webhook}
+    mounted = {"/etc/git-server": gitserver.files(settings, listeners=()), "/etc/git-secrets": kept}
+    for place, files in mounted.items():
+        (folder / Path(place).name).mkdir()
+        for name, content in files.items():
+            file = folder / Path(place).name / name
+            file.write_text(content)
+            file.chmod(0o755)
+    (folder / "data").mkdir()
+    (folder / "data").chmod(0o777)
+    data = {str(folder / "data"): {"bind": "/srv/git", "mode": "rw"}}
     port = ports.free_port(18080)
-    files, data = folder / "files", folder / "data"
-    for made in (files, data, folder / "tmp"):
-        made.mkdir()
-    (folder / "htpasswd").write_text(secrets.htpasswd_file)
-    places = {
-        "/etc/git-secrets/htpasswd": str(folder / "htpasswd"),
-        "/srv/git": str(data),
-        "/tmp/": f"{folder}/tmp/",
-        "listen 8080": f"listen 127.0.0.1:{port}",
-        "worker_processes 1;": f"worker_processes 1;{' user root;' if os.geteuid() == 0 else ''}",
-    }
-    for name, content in gitserver.files(settings, listeners=()).items():
-        file = files / name
-        if name == "nginx.conf":
-            content = re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], content)
-        file.write_text(content)
-        file.chmod(0o755)
-    environ = {
-        "REPOSITORIES": " ".join(gitserver.repositories(settings)),
-        "GIT_SERVER_FILES": str(files),
-        "GIT_PROJECT_ROOT": str(data),
-        "FCGI_SOCKET": str(folder / "tmp" / "fcgiwrap.sock"),
-        "GIT_CONFIG_GLOBAL": str(folder / "gitconfig"),
-        "SLIPWAY_RULES": str(files / "rules.json"),
-        "SLIPWAY_HOOKS": str(files / "hooks.json"),
-    }
-    process = subprocess.Popen([files / "start"], env={**os.environ, **environ})
-    made = Server(folder, port, secrets)
+    container = engine.client.containers.run(
+        image,
+        ["/etc/git-server/start"],
+        detach=True,
+        environment={"REPOSITORIES": " ".join(gitserver.repositories(settings))},
+        ports={"8080/tcp": (ports.LOOPBACK, port)},
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777"},
+        user="10001:10001",
+        volumes={**{str(folder / Path(place).name): {"bind": place, "mode": "ro"} for place in mounted}, **data},
+    )
+    made = Server(container, port, secrets)
 
     def probe() -> Ready[None] | Pending:
         return Ready(None) if made.status("/healthz") == 200 else Pending("it does not answer 200")
 
     try:
-        wait_for("the Git server", probe, timeout=20, tolerate=(urllib3.exceptions.HTTPError,))
+        wait_for("the Git server", probe, timeout=30, tolerate=(urllib3.exceptions.HTTPError, OSError))
         yield made
     finally:
-        process.terminate()
-        assert process.wait(timeout=20) == 0, "it did not end by itself when it was told to"
+        container.stop(timeout=20)
+        code, said = container.wait()["StatusCode"], container.logs().decode()
+        container.remove(force=True, v=True)
+    assert code == 0, f"it did not end by itself when it was told to:\n{said}"
 
 
 @pytest.fixture
@@ -123,7 +120,7 @@ def test_a_shallow_clone_can_seed_the_application(server: Server, tree: Path, tm
 def test_a_refusal_reaches_the_user_with_its_rule(server: Server, tree: Path) -> None:
     head = git.resolve(tree, "HEAD") or ""
     with pytest.raises(
-        git.PushRefused, match="(?s)rule 'push': developer may not push to gitops-prod.*Allowed: a push by pipeline"
+        git.PushRefused, match=r"(?s)rule 'push': developer may not push to gitops-prod.*Allowed: a push by pipeline"
     ):
         git.push(tree, server.remote("gitops-prod", "developer"), {"refs/heads/main": head})
     assert git.refs(server.remote("gitops-prod", "developer")) == {}
@@ -196,12 +193,8 @@ def test_a_repository_that_is_not_there_is_not_found(server: Server) -> None:
 def test_a_restart_keeps_what_is_there(server: Server, tree: Path) -> None:
     remote = server.remote("app", "lead")
     git.push(tree, remote, {"refs/heads/feature/kept": git.resolve(tree, "HEAD") or ""})
-    environ = {
-        "REPOSITORIES": "app gitops-nonprod gitops-prod",
-        "PREPARE_ONLY": "1",
-        "GIT_PROJECT_ROOT": str(server.folder / "data"),
-    }
-    again = {**environ, "GIT_CONFIG_GLOBAL": str(server.folder / "gitconfig"), "GIT_SERVER_FILES": str(server.folder / "files")}
     before = git.refs(remote)
-    subprocess.run([server.folder / "files" / "start"], env={**os.environ, **again}, check=True)
+    environment = {"REPOSITORIES": " ".join(gitserver.repositories(load())), "PREPARE_ONLY": "1"}
+    code, said = server.container.exec_run(["/etc/git-server/start"], environment=environment)
+    assert code == 0, said
     assert git.refs(remote) == before
