@@ -82,7 +82,7 @@ def test_nobody_but_the_pipeline_writes_records(instance: Instance, user: str, r
         entry = next(iter(entries.values()))
         return [replace(entry, record=replace(entry.record, version="9.9.9"))]
 
-    with pytest.raises(git.PushRefused, match=rf"{user} may not push to {repository}.*pipeline"):
+    with pytest.raises(git.PushRefused, match=rf"(?s){user} may not push to {repository}.*Allowed: a push by pipeline"):
         gitops.change(remote, edit, reason="Try")
     assert gitops.read(remote)[0] == before
 
