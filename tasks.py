@@ -46,7 +46,7 @@ def down(_: Context, name: str = "", purge: bool = False, json: bool = False) ->
     from slipway.settings import load
 
     with Progress().showing() as shown:
-        cli.answer(down.down(load(name), purge=purge, progress=shown), json=json)
+        cli.answer(down.down(load(name), purge=purge, progress=shown), json=json, show=down.show)
 
 
 @door("Start")

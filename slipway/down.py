@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from slipway import cluster, dockerd, engine, registry
+from slipway import cluster, dockerd, engine, instance, registry
 from slipway.errors import UsageError
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -27,33 +31,45 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
         progress: Where the phases are shown.
 
     Raises:
-        SlipwayError: Another instance still needs what `purge` would remove.
+        UsageError: Another instance still needs what `purge` would remove, or another command works on this one.
     """
-    removed: list[str] = []
+    others = [name for name in instances(settings) if name != settings.instance]
+    if purge and others:
+        raise UsageError(
+            f"registry and caches are still needed by {', '.join(others)}; nothing was removed. "
+            f"Run `./invoke down --name {others[0]}` first, or leave --purge out."
+        )
     found = engine.find(settings)
-    with progress.phase("instance") as phase:
-        if found and cluster.remove(settings, found):
-            removed.append(f"cluster {settings.instance}")
-        if settings.folder.is_dir():
-            shutil.rmtree(settings.folder)
-            removed.append(f"state of {settings.instance}")
-        if not removed:
-            phase.skip("there is none")
-        elif not purge:
-            phase.say("registry and image cache stay; --purge removes them too")
-    if purge:
-        with progress.phase("registry and caches") as phase:
-            removed += _purge(settings, found)
-            phase.say(", ".join(removed[1:]) or "nothing to remove")
+    removed: list[str] = []
+    with instance.locked(settings, "down"):
+        with progress.phase("instance") as phase:
+            removed += _remove(settings, found)
+            phase.say(", ".join(removed) or f"there is no instance {settings.instance}")
+        if purge:
+            with progress.phase("registry and caches") as phase:
+                purged = _purge(settings, found)
+                phase.say(", ".join(purged) or "nothing to remove")
+                removed += purged
     return Removed(tuple(removed))
 
 
+def show(removed: Removed, console: Console) -> None:
+    """Print it for a person."""
+    if removed.what:
+        console.print("Next: ./invoke up")
+
+
+def _remove(settings: Settings, found: engine.Engine | None) -> list[str]:
+    removed: list[str] = []
+    if found and cluster.remove(settings, found):
+        removed.append(f"cluster {settings.instance}")
+    if settings.folder.is_dir():
+        shutil.rmtree(settings.folder)
+        removed.append("its state on this host")
+    return removed
+
+
 def _purge(settings: Settings, found: engine.Engine | None) -> list[str]:
-    others = instances(settings)
-    if others:
-        raise UsageError(
-            f"registry and caches stay: {', '.join(others)} still need them. Run `./invoke down --name {others[0]}` first."
-        )
     removed: list[str] = []
     if found:
         if registry.remove(found):

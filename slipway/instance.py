@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from slipway import names
+from slipway.errors import UsageError
 from slipway.kube import Kube
 from slipway.settings import Settings
 
@@ -19,6 +22,30 @@ class Facts:
     profile: str
     source: str
     registry: str
+
+
+@contextmanager
+def locked(settings: Settings, command: str) -> Generator[None]:
+    """Keep other commands from changing the instance while this block runs; the lock goes with the process.
+
+    Raises:
+        UsageError: Another command is at it.
+    """
+    folder = settings.home / "instances"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{settings.instance}.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UsageError(
+                f"`{file.read().strip() or 'another command'}` is working on instance {settings.instance!r}. "
+                "Wait until it has ended, or end it with Ctrl-C."
+            ) from None
+        file.truncate(0)
+        file.write(f"./invoke {command}")
+        file.flush()
+        yield
 
 
 def read(kube: Kube) -> Facts | None:

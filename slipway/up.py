@@ -101,7 +101,7 @@ def up(
         settings.profile(profile)
     remote = platform.remote_write()
     started = time.monotonic()
-    with progress.showing():
+    with instance.locked(settings, "up"), progress.showing():
         had = _had(settings)
         wanted = _profile(settings, had, profile)
         chosen = pull.choose(had.source if had and source == "auto" else source, settings)
