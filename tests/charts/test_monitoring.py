@@ -82,6 +82,14 @@ def test_pods_get_their_environment_and_service_from_the_labels_that_the_generic
     assert targets["service"] in known
 
 
+def test_a_service_s_own_word_on_its_environment_is_dropped_for_the_target_s() -> None:
+    (rule,) = jobs(monitoring())["services"]["metric_relabel_configs"]
+    assert rule["action"] == "labeldrop"
+    assert re.fullmatch(rule["regex"], "exported_environment")
+    assert re.fullmatch(rule["regex"], "exported_service")
+    assert not re.fullmatch(rule["regex"], "environment")
+
+
 def test_every_metric_that_a_rule_asks_kube_state_metrics_for_is_let_through() -> None:
     args = " ".join(container(monitoring(), "kube-state-metrics")["args"])
     (allowed,) = re.findall(r"--metric-allowlist=(\S+)", args)
