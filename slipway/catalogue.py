@@ -67,7 +67,7 @@ class Catalogue:
     @cached_property
     def rootfs(self) -> Mapping[str, Rootfs]:
         """The Debian file systems, by name."""
-        return {name: Rootfs(data["suite"], data["packages"]) for name, data in self._data["debian"].items()}
+        return {name: Rootfs(**data) for name, data in self._data["debian"].items()}
 
     @cached_property
     def programs(self) -> Mapping[str, Recipe]:

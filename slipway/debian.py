@@ -31,20 +31,24 @@ _REMOVED = ("/var/lib/apt/lists", "/var/cache/apt", "/var/cache/debconf", "/var/
 
 @dataclass(frozen=True)
 class Rootfs:
-    """A Debian file system: a release, and the packages beside what every one has."""
+    """A Debian file system.
+
+    Attributes:
+        suite: The release.
+        packages: What it holds beside what every one has.
+        left_out: Patterns of files that are not installed.
+        kept: Patterns of files that are installed nevertheless.
+    """
 
     suite: str
     packages: Sequence[str]
+    left_out: Sequence[str] = ()
+    kept: Sequence[str] = ()
 
 
 def artefact(settings: Settings, rootfs: Rootfs) -> Artefact:
     """Where the archive of a file system is, or will be."""
-    values = {
-        "suite": rootfs.suite,
-        "packages": sorted(rootfs.packages),
-        "command": [str(word) for word in _command(rootfs, Path(FILE))],
-        "machine": machine.look().architecture,
-    }
+    values = {"command": [str(word) for word in _command(rootfs, Path(FILE))], "machine": machine.look().architecture}
     return Artefact(settings.cache, "debian", cache.key(values=values))
 
 
@@ -75,9 +79,9 @@ def _make(rootfs: Rootfs, archive: Path, phase: Phase) -> None:
 
 
 def _command(rootfs: Rootfs, archive: Path) -> list[str | Path]:
-    words: list[str | Path] = ["mmdebstrap", "--variant=minbase", "--include", ",".join(rootfs.packages)]
-    words += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
-    words += [f"--dpkgopt=path-include={pattern}" for pattern in _KEPT]
+    words: list[str | Path] = ["mmdebstrap", "--variant=minbase", "--include", ",".join(sorted(rootfs.packages))]
+    words += [f"--dpkgopt=path-exclude={pattern}" for pattern in (*_LEFT_OUT, *rootfs.left_out)]
+    words += [f"--dpkgopt=path-include={pattern}" for pattern in (*_KEPT, *rootfs.kept)]
     words += ['--aptopt=Acquire::Languages "none"', '--aptopt=APT::Install-Recommends "false"']
     removed = " ".join(f'"$1"{path}/*' for path in _REMOVED)
     return [*words, f"--customize-hook=rm -rf {removed}", "--format=tar", rootfs.suite, archive]
