@@ -29,7 +29,7 @@ door = partial(cli.door, help=FLAGS)
 
 @door("Start")
 def up(_: Context, name: str = "", source: str = "auto", profile: str = "", json: bool = False) -> None:
-    """Make an instance, or repair it: a cluster in which Argo CD delivers the services to every environment."""
+    """Make an instance, or repair it: a cluster that Argo CD fills from Git."""
     from slipway import up
     from slipway.progress import Progress
     from slipway.settings import load
@@ -40,7 +40,7 @@ def up(_: Context, name: str = "", source: str = "auto", profile: str = "", json
 
 @door("Start")
 def down(_: Context, name: str = "", purge: bool = False, json: bool = False) -> None:
-    """Remove an instance, whatever state it is in. Registry and image cache stay for the next one."""
+    """Remove an instance, whatever state it is in; its images stay for the next one."""
     from slipway import down
     from slipway.progress import Progress
     from slipway.settings import load
@@ -51,7 +51,7 @@ def down(_: Context, name: str = "", purge: bool = False, json: bool = False) ->
 
 @door("Start")
 def ephemeral(_: Context, source: str = "auto", profile: str = "") -> int:
-    """Run a command with a fresh instance that is removed afterwards: ./invoke ephemeral -- COMMAND [ARGUMENT...]."""
+    """Run `ephemeral -- COMMAND` with a fresh instance that is removed afterwards."""
     from slipway import ephemeral
     from slipway.progress import Progress
 
@@ -61,7 +61,7 @@ def ephemeral(_: Context, source: str = "auto", profile: str = "") -> int:
 
 @door("Look")
 def status(_: Context, name: str = "", json: bool = False) -> int:
-    """Show an instance, its platform and every service: what runs, and what is wrong. Exit code 1 unless all is well."""
+    """Show what an instance runs and what is wrong with it; exit code 1 unless all is well."""
     from slipway import status
     from slipway.settings import load
 
@@ -93,7 +93,7 @@ def logs(_: Context, service: str, name: str = "", env: str = "", follow: bool =
 
 @door("Look")
 def env(_: Context, name: str = "", json: bool = False) -> None:
-    """Print what points kubectl at an instance; for a shell: eval "$(./invoke env)"."""
+    """Print what points kubectl at an instance: eval "$(./invoke env)"."""
     from slipway import logs
     from slipway.settings import load
 
@@ -102,7 +102,7 @@ def env(_: Context, name: str = "", json: bool = False) -> None:
 
 @door("Look")
 def doctor(_: Context, json: bool = False) -> int:
-    """Check whether this machine can run an instance, with the cure for each lack. Exit code 1 when it cannot."""
+    """Check whether this machine can run an instance, with a cure for each lack."""
     from slipway import doctor
     from slipway.settings import load
 
@@ -113,7 +113,7 @@ def doctor(_: Context, json: bool = False) -> int:
 
 @door("Images", default=True)
 def show(_: Context, json: bool = False) -> None:
-    """List the images and tools there are: from where, how large, by which key."""
+    """List the images and artefacts there are: from where, how large, by which key."""
     from slipway import inventory
     from slipway.settings import load
 
@@ -131,7 +131,7 @@ def prune(_: Context, json: bool = False) -> None:
 
 @door("Test", default=True)
 def everything(_: Context) -> int:
-    """Run every check and test in turn: lint, unit, charts, services, rules, e2e. Reports lie in build/reports."""
+    """Run every part in turn: lint, unit, charts, services, rules, e2e."""
     from slipway import checks
 
     return checks.run(checks.TIER_1)
@@ -175,7 +175,7 @@ def lock(_: Context, upgrade: bool = False, json: bool = False) -> None:
 
 @door("Measure", name="up")
 def bench_up(_: Context, runs: int = 1, json: bool = False) -> None:
-    """Measure a warm `up`, phase by phase, against the floor: the bare cluster with the same manifests."""
+    """Measure a warm `up` by phase, beside the floor: a bare cluster, the same manifests."""
     from slipway import bench
     from slipway.progress import Progress
 
@@ -193,7 +193,7 @@ def bench_cold(_: Context, json: bool = False) -> None:
 
 PARTS = {
     "unit": "Run the unit tests: no engine, no cluster, seconds.",
-    "charts": "Render the charts by Helm and check them against the schemas of the pinned Kubernetes.",
+    "charts": "Render the charts and check them against the schemas of the pinned Kubernetes.",
     "services": "Test the services against real stores.",
     "rules": "Test the alert rules with promtool.",
     "e2e": "Test the whole on a real cluster that the tests make and remove.",
