@@ -27,8 +27,7 @@ def create(
         CommandFailed: kind failed, or did not end in time.
     """
     shell.run(
-        [kind, "create", "cluster", "--retain", "--name", name, "--image", image]
-        + ["--config", config, "--kubeconfig", kubeconfig],
+        [kind, "create", "cluster", "--retain", "--name", name, "--image", image, "--config", config, "--kubeconfig", kubeconfig],
         env=env,
         timeout=CREATE_TIMEOUT,
         on_line=on_line,
