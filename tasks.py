@@ -169,8 +169,9 @@ def format(_: Context) -> int:
 def lock(_: Context, upgrade: bool = False, json: bool = False) -> None:
     """Lock the Python requirements anew, with the hash of every file."""
     from slipway import requirements
+    from slipway.settings import load
 
-    cli.answer(requirements.lock(upgrade=upgrade), json=json)
+    cli.answer(requirements.lock(load(), upgrade=upgrade), json=json)
 
 
 @door("Measure", name="up")

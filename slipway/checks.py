@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.table import Table
 
-from slipway import shell
+from slipway import requirements, shell
 from slipway.errors import unknown
 from slipway.progress import Phase, Progress
 from slipway.settings import ROOT
@@ -92,8 +92,8 @@ def run(parts: Sequence[str], *, only: str = "", keep: bool = False) -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     outcomes: list[Outcome] = []
+    requirements.install_for_tests(ROOT)
     with progress.showing():
-        _install_what_tests_need(progress)
         for part in parts:
             outcomes.append(_run_part(part, outcomes, progress, only=only, keep=keep))
     for outcome in outcomes:
@@ -105,17 +105,9 @@ def run(parts: Sequence[str], *, only: str = "", keep: bool = False) -> int:
 
 def format_all() -> int:
     """The exit code of formatting the checkout's Python, and mending what ruff can mend."""
+    requirements.install_for_tests(ROOT)
     fixed = shell.interactive([PYTHON, "-m", "ruff", "check", "--fix", "--quiet", "."], cwd=ROOT)
     return shell.interactive([PYTHON, "-m", "ruff", "format", "."], cwd=ROOT) or fixed
-
-
-def _install_what_tests_need(progress: Progress) -> None:
-    lock = "requirements-dev.txt"
-    stamp = ROOT / ".venv" / lock
-    if stamp.is_file() and stamp.read_bytes() == (ROOT / lock).read_bytes():
-        return
-    with progress.phase("test requirements"):
-        shell.run([PYTHON, "-I", ROOT / "bootstrap.py", lock], timeout=DEFAULT_TIMEOUT)
 
 
 def _run_part(part: str, before: Sequence[Outcome], progress: Progress, *, only: str, keep: bool) -> Outcome:

@@ -1,4 +1,4 @@
-"""Locks of Python requirements: every `requirements.in` of the checkout has one, with the hash of every file."""
+"""Locks of Python requirements: whatever is installed anywhere is named with its version and the hash of every file."""
 
 from __future__ import annotations
 
@@ -7,26 +7,56 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slipway import shell
-from slipway.settings import ROOT
+from slipway.progress import plain
+from slipway.settings import Settings
+
+FOR_TESTS = "requirements-dev.txt"
+
+# Seconds.
+INSTALL_TIMEOUT = 1200.0
 
 _BY_HAND = "./invoke lock"
+
+# The oldest Python that any of them is installed for.
 _PYTHON = "3.11"
 
 
-def lock(*, upgrade: bool = False) -> Sequence[Path]:
-    """The locks, made anew from what they lock; pins stay as they are unless they must change, or `upgrade` is asked for."""
-    services = sorted(path.with_name("requirements.in") for path in ROOT.glob("services/*/main.py"))
-    # The services' tests are installed beside each service, so both locks must agree.
-    beside = [word for source in services for word in ("--constraints", source.with_suffix(".txt").relative_to(ROOT))]
-    tests = ROOT / "services" / "test-requirements.in"
-    made: list[Path] = []
-    for source in (*sorted(ROOT.glob("requirements*.in")), *services, tests):
-        target = source.with_suffix(".txt")
-        # Neither indexes nor folders: where packages come from is the business of the machine that installs them.
-        argv: list[str | Path] = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"]
-        argv += ["--python-version", _PYTHON, "--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", _BY_HAND]
-        argv += [*(["--upgrade"] if upgrade else []), *(beside if source == tests else [])]
-        argv += [source.relative_to(ROOT), "--output-file", target.relative_to(ROOT)]
-        shell.run(argv, cwd=ROOT)
-        made.append(target)
+def lock(settings: Settings, *, upgrade: bool = False) -> Sequence[str]:
+    """The locks, made anew from what they lock; a pin stays as it is unless it must change.
+
+    Args:
+        settings: Where the checkout is.
+        upgrade: Take the newest version of everything instead.
+
+    Raises:
+        CommandFailed: The requirements cannot be met, or the package index does not answer.
+    """
+    install_for_tests(settings.root)
+    services = [f"services/{name}/requirements" for name in settings.services]
+    made = [_lock(settings, name, upgrade=upgrade) for name in ("requirements", "requirements-dev", *services)]
+    # One environment holds a service and what its tests need.
+    made.append(_lock(settings, "services/test-requirements", constraints=[f"{name}.txt" for name in services], upgrade=upgrade))
     return made
+
+
+def install_for_tests(root: Path) -> None:
+    """Install what tests and checks need beside what Slipway needs, unless that is done.
+
+    Raises:
+        CommandFailed: Something could not be installed.
+    """
+    stamp = root / ".venv" / FOR_TESTS
+    if stamp.is_file() and stamp.read_bytes() == (root / FOR_TESTS).read_bytes():
+        return
+    plain("Installing what the tests need")
+    shell.run([sys.executable, "-I", root / "bootstrap.py", FOR_TESTS], timeout=INSTALL_TIMEOUT)
+
+
+def _lock(settings: Settings, name: str, *, constraints: Sequence[str] = (), upgrade: bool) -> str:
+    # Neither indexes nor folders: where packages come from is the business of the machine that installs them.
+    argv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"]
+    argv += ["--python-version", _PYTHON, "--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", _BY_HAND]
+    argv += [word for constraint in constraints for word in ("--constraints", constraint)]
+    argv += [*(["--upgrade"] if upgrade else []), f"{name}.in", "--output-file", f"{name}.txt"]
+    shell.run(argv, cwd=settings.root)
+    return f"{name}.txt"
