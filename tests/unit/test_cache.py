@@ -112,7 +112,7 @@ def test_a_lock_that_is_never_given_back_is_named(tmp_path: Path, monkeypatch: p
     clock = FakeClock()
     monkeypatch.setattr(waiting, "SystemClock", lambda: clock)
     with cache.locked(tmp_path, "thing", phase=Phase("x")):  # noqa: SIM117 - the outer one is the other run
-        with pytest.raises(WaitTimeout, match="thing.lock"), cache.locked(tmp_path, "thing", phase=Phase("x")):
+        with pytest.raises(WaitTimeout, match=r"thing\.lock"), cache.locked(tmp_path, "thing", phase=Phase("x")):
             pytest.fail("got it")
 
 

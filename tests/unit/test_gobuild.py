@@ -80,7 +80,12 @@ def test_one_program_alone_is_written_by_name(go: Go) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"tags": ("a",)}, {"variables": {"main.version": "1"}}, {"programs": {"kind": "sigs.k8s.io/kind"}}, {"links": {"a": "kind"}}],
+    [
+        {"tags": ("a",)},
+        {"variables": {"main.version": "1"}},
+        {"programs": {"kind": "sigs.k8s.io/kind"}},
+        {"links": {"a": "kind"}},
+    ],
 )
 def test_another_recipe_is_another_artefact(go: Go, change: dict[str, Any]) -> None:
     assert gobuild.artefact(go.settings, go.recipe) != gobuild.artefact(go.settings, replace(go.recipe, **change))
