@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from slipway import kind, names, ports
-from slipway.engine import Engine
+from slipway.engine import Engine, asking
 from slipway.errors import SlipwayError
+from slipway.instance import Facts
 from slipway.kube import NOT_YET, Kube, ready
 from slipway.progress import Phase
 from slipway.settings import Settings
@@ -24,8 +26,8 @@ from slipway.waiting import Failed, Pending, Ready, wait_for
 API_TIMEOUT = 240.0
 NODE_TIMEOUT = 180.0
 
-# Written into the node once kind has finished: what is in the engine tells whether a cluster is whole, not a file on the host.
-_WHOLE = "/kind/slipway-whole"
+# Written into the node once kind has finished: what is in the engine tells what a cluster is, not a file on the host.
+_FACTS = "/kind/slipway.json"
 
 
 @dataclass(frozen=True)
@@ -35,43 +37,45 @@ class Node:
     Attributes:
         state: The container's state in Docker's words ("running", "exited", ...).
         http_port: The port of 127.0.0.1 that leads to the gateway; 0 when it maps none.
-        whole: Whether kind finished making it; None when it does not run and cannot be asked.
+        facts: What the instance was made as; None when kind did not finish making the node.
     """
 
     name: str
     state: str
     image: str
     http_port: int
-    whole: bool | None
+    facts: Facts | None
 
 
 def find(settings: Settings, engine: Engine) -> Node | None:
-    """The node of this instance, or None when there is none."""
+    """The node of this instance, running or not; None when there is none."""
     container = engine.container(settings.node)
     if container is None:
         return None
     bindings = container.attrs["HostConfig"].get("PortBindings") or {}
     mapped = bindings.get(f"{names.GATEWAY_NODE_PORT}/tcp") or []
-    whole = container.exec_run(["test", "-e", _WHOLE]).exit_code == 0 if container.status == "running" else None
+    kept = engine.file(settings.node, _FACTS)
     return Node(
         name=settings.node,
         state=container.status,
         image=container.attrs["Config"]["Image"],
         http_port=int(mapped[0]["HostPort"]) if mapped else 0,
-        whole=whole,
+        facts=Facts(**json.loads(kept)) if kept else None,
     )
 
 
-def config(base: Mapping[str, Any], *, http_port: int, mounts: Sequence[tuple[Path, str]]) -> dict[str, Any]:
+def config(base: Mapping[str, Any], *, http_port: int, mounts: Sequence[tuple[Path, str]], stock: bool = False) -> dict[str, Any]:
     """What kind is told of one instance.
 
     Args:
         base: What every instance shares, as it stands in cluster/kind.yaml.
         http_port: The port of 127.0.0.1 that leads to the gateway.
         mounts: Folders of the host and where the node sees them, read-only.
+        stock: Whether the node is kind's own, which brings a pod network; ours makes it in containerd.
     """
     result = copy.deepcopy(dict(base))
     node = result["nodes"][0]
+    result.setdefault("networking", {})["disableDefaultCNI"] = not stock
     node["extraPortMappings"] = [
         {
             "containerPort": names.GATEWAY_NODE_PORT,
@@ -92,11 +96,12 @@ def ensure(
     kind_tool: Path,
     image: str,
     mounts: Sequence[tuple[Path, str]],
+    facts: Facts,
     phase: Phase,
 ) -> Node:
     """The node of this instance, running, with an API server that answers and a kubeconfig to reach it.
 
-    A whole one is kept, and started when it stands still. What an interrupted run left half-made holds nothing
+    `facts` are what a new one is made as and remembers. A whole one is kept, and started when it stands still. What an interrupted run left half-made holds nothing
     yet, and is made again.
 
     Raises:
@@ -107,15 +112,16 @@ def ensure(
     node = find(settings, engine)
     if node and node.state != "running":
         phase.say(f"starting the stopped node ({node.state})")
-        engine.container(settings.node).start()  # type: ignore[union-attr] - it was found a moment ago
+        with asking(f"container {settings.node}"):
+            engine.container(settings.node).start()  # type: ignore[union-attr] - it was found a moment ago
         node = find(settings, engine)
-    if node and not node.whole:
+    if node and not node.facts:
         phase.say("removing what an interrupted run left half-made")
         remove(settings, engine)
         node = None
     made = node is None
     if node is None:
-        node = _make(settings, engine, kind_tool=kind_tool, image=image, mounts=mounts, phase=phase)
+        node = _make(settings, engine, kind_tool=kind_tool, image=image, mounts=mounts, facts=facts, phase=phase)
     if not settings.kubeconfig.is_file():
         kind.export_kubeconfig(kind_tool, name=settings.instance, kubeconfig=settings.kubeconfig, env=engine.environment)
     settings.kubeconfig.chmod(0o600)
@@ -139,13 +145,14 @@ def _make(
     kind_tool: Path,
     image: str,
     mounts: Sequence[tuple[Path, str]],
+    facts: Facts,
     phase: Phase,
 ) -> Node:
     port = ports.free_port(names.PREFERRED_HTTP_PORT)
     settings.folder.mkdir(parents=True, exist_ok=True)
     file = settings.folder / "kind.yaml"
     base = yaml.safe_load((settings.cluster / "kind.yaml").read_text())
-    file.write_text(yaml.safe_dump(config(base, http_port=port, mounts=mounts), sort_keys=False))
+    file.write_text(yaml.safe_dump(config(base, http_port=port, mounts=mounts, stock=facts.source == "pull"), sort_keys=False))
     for stale in (settings.kubeconfig, settings.kubeconfig.with_suffix(".discovery.json")):
         stale.unlink(missing_ok=True)
     kind.create(
@@ -159,7 +166,7 @@ def _make(
     )
     container = engine.container(settings.node)
     if container:
-        write(container, _WHOLE, b"")
+        write(container, _FACTS, json.dumps(asdict(facts)).encode())
     phase.say(f"http port {port}" + ("" if port == names.PREFERRED_HTTP_PORT else f" ({names.PREFERRED_HTTP_PORT} is taken)"))
     found = find(settings, engine)
     if found is None:
@@ -214,7 +221,8 @@ def remove(settings: Settings, engine: Engine) -> bool:
     container = engine.container(settings.node)
     if container is None:
         return False
-    container.remove(force=True, v=True)
+    with asking(f"container {settings.node}"):
+        container.remove(force=True, v=True)
     return True
 
 

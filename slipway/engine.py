@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
+import tarfile
 from collections.abc import Generator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -163,6 +165,17 @@ class Engine:
                 return self.client.containers.get(name)
             except docker.errors.NotFound:
                 return None
+
+    def file(self, container: str, path: str) -> bytes | None:
+        """The content of a file in a container, running or not; None when there is no such file or container."""
+        with asking(f"{path} of container {container}"):
+            try:
+                chunks, _ = self.client.containers.get(container).get_archive(path)
+            except docker.errors.NotFound:
+                return None
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                found = archive.extractfile(next(iter(archive)))
+                return found.read() if found else None
 
     def remove_ours(self) -> int:
         """How many names of images were Slipway's; they are removed."""

@@ -1,18 +1,15 @@
-"""What an instance remembers of itself, in its own cluster: profile, source, registry; and its URLs."""
+"""What an instance remembers of itself; the URLs that follow; and who works on it."""
 
 from __future__ import annotations
 
 import fcntl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from slipway import names
 from slipway.errors import UsageError
-from slipway.kube import Kube
 from slipway.settings import Settings
-
-_CONFIG_MAP = "instance"
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,6 @@ class Facts:
 
     profile: str
     source: str
-    registry: str
 
 
 @contextmanager
@@ -46,30 +42,6 @@ def locked(settings: Settings, command: str) -> Generator[None]:
         file.write(f"./invoke {command}")
         file.flush()
         yield
-
-
-def read(kube: Kube) -> Facts | None:
-    """The facts, or None when `up` has not come that far yet."""
-    found = kube.get("ConfigMap", _CONFIG_MAP, namespace=names.SYSTEM)
-    return Facts(**{name: found["data"][name] for name in Facts.__dataclass_fields__}) if found else None
-
-
-def write(kube: Kube, facts: Facts) -> None:
-    """Keep the facts in the cluster."""
-    kube.apply(
-        [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names.SYSTEM, "labels": dict([_OWNED])}},
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": _CONFIG_MAP, "namespace": names.SYSTEM, "labels": dict([_OWNED])},
-                "data": asdict(facts),
-            },
-        ]
-    )
-
-
-_OWNED = (names.OWNER_LABEL, names.OWNER)
 
 
 def urls(settings: Settings, facts: Facts, port: int) -> Mapping[str, str]:

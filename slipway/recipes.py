@@ -18,6 +18,9 @@ from slipway.steps import Step
 # Several at a time would only slow each other down, or ask the same mirror for the same lists.
 _COMPILER, _DOWNLOAD, _DEBIAN = "compiler", "download", "debian"
 
+# kind's own node image has it, under upstream's name.
+_IN_STOCK_NODE = ("local-path",)
+
 HOST_TOOLS = ("kind", "kubectl", "helm")
 
 
@@ -124,7 +127,8 @@ class Plan:
         if self.source == "build":
             return list(self.catalogue.images)
         # Upstream publishes no Git server; it is built on upstream's Debian.
-        return list(dict.fromkeys(["node", "registry", *self.catalogue.bases("git-server"), *self.catalogue.platform]))
+        needed = ["node", "registry", *self.catalogue.bases("git-server"), *self.catalogue.platform]
+        return [name for name in dict.fromkeys(needed) if name not in _IN_STOCK_NODE]
 
     def _pulled(self, name: str) -> bool:
         return self.source == "pull" and name in self.settings.versions["pull"]

@@ -54,7 +54,7 @@ class Status:
     """What an instance is and runs.
 
     Attributes:
-        state: "absent", "stopped", "unreachable", "starting", "degraded" or "healthy".
+        state: "absent", "unfinished", "stopped", "unreachable", "degraded" or "healthy".
         trouble: What is wrong with the instance as a whole and what to do, or empty.
     """
 
@@ -87,16 +87,15 @@ def status(settings: Settings) -> Status:
         return _whole(settings, "absent", "No Docker engine runs. `./invoke up` starts one, or says what to install.")
     if node is None:
         return _whole(settings, "absent", "There is no such instance. `./invoke up` makes it.")
+    if node.facts is None:
+        return _whole(settings, "unfinished", "It was not finished. `./invoke up` makes it.", node=node)
     if node.state != "running":
         return _whole(settings, "stopped", f"Its node is {node.state}. `./invoke up` starts it again.", node=node)
     kube = Kube(settings.kubeconfig, settings.context)
     if not settings.kubeconfig.is_file() or not kube.healthy():
         trouble = "Its API server does not answer. `./invoke up` waits for it and repairs what it can."
         return _whole(settings, "unreachable", trouble, node=node)
-    facts = instance.read(kube)
-    if facts is None:
-        return _whole(settings, "starting", "It was not finished. `./invoke up` goes on where it stopped.", node=node)
-    return _look(settings, kube, node, facts)
+    return _look(settings, kube, node, node.facts)
 
 
 def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Facts) -> Status:
@@ -108,7 +107,8 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
         workloads = [item for future in asked.values() for item in future.result()]
         pods, apps, this = pods_asked.result(), apps_asked.result(), nodes_asked.result() or {}
     parts = tuple(_part(item, pods) for item in workloads if item["metadata"]["namespace"] in PLATFORM_NAMESPACES)
-    services = tuple(_service(app, workloads, pods, node.http_port) for app in apps)
+    # Somebody may have made an application of their own with our label, for an environment that the policy does not name.
+    services = tuple(_service(app, workloads, pods, node.http_port) for app in apps if app.environment in settings.environments)
     order = list(settings.environments)
     services = tuple(sorted(services, key=lambda row: (order.index(row.environment), row.service)))
     wrong = [row for row in (*parts, *services) if row.trouble]

@@ -118,7 +118,7 @@ def up(
             raise _with_evidence(work, failure) from failure
     if record:
         record(work.applied)
-    facts = instance.Facts(profile=wanted, source=chosen.source, registry=work.plan.registry.name)
+    facts = instance.Facts(wanted, chosen.source)
     return Made(
         instance=settings.instance,
         profile=wanted,
@@ -132,10 +132,9 @@ def up(
 
 
 def _had(settings: Settings) -> instance.Facts | None:
-    if not settings.kubeconfig.is_file():
-        return None
-    kube = Kube(settings.kubeconfig, settings.context)
-    return instance.read(kube) if kube.healthy() else None
+    found = engine.find(settings)
+    node = cluster.find(settings, found) if found else None
+    return node.facts if node else None
 
 
 def _profile(settings: Settings, had: instance.Facts | None, asked: str | None) -> str:
@@ -177,8 +176,9 @@ class _Work:
 
     def steps(self) -> list[Step]:
         """Every step, with what it needs."""
+        stock = self.source == "pull"
         parts: dict[str, tuple[Callable[[Phase], None], tuple[str, ...]]] = {
-            "storage": (self._storage, ("local-path",)),
+            "storage": (self._storage, () if stock else ("local-path",)),
             "git server": (self._git_server, ("git-server",)),
             "gateway": (self._gateway, ("git-server",)),
             "argo cd": (self._argocd, ("argocd", "valkey")),
@@ -207,6 +207,7 @@ class _Work:
             kind_tool=self.plan.tool("kind"),
             image=self.plan.image("node"),
             mounts=self.plan.mounts,
+            facts=instance.Facts(self.profile.name, self.source),
             phase=phase,
         )
 
@@ -214,13 +215,14 @@ class _Work:
         container = self.engine.container(self.node.name)
         cluster.trust_registry(container, registry=self.plan.registry.name, mirror=self.plan.registry.inner_url)
         self._apply(roles.manifests(self.settings, self.profile.environments))
-        instance.write(self.kube, instance.Facts(self.profile.name, self.source, self.plan.registry.name))
         cluster.publish_registry(self.kube, registry=self.plan.registry.name)
         roles.write_kubeconfigs(self.settings, self.kube)
         cluster.wait_node_ready(self.settings, self.kube, phase)
 
     def _storage(self, phase: Phase) -> None:
-        del phase
+        if self.source == "pull":
+            phase.skip("kind's own node brings it")
+            return
         image = self.plan.provide("local-path")
         self._apply(platform.storage(self.settings, image=image, helper=image, helm_program=self.plan.tool("helm")))
 
@@ -360,13 +362,14 @@ def _with_evidence(work: _Work, failure: PhaseFailed) -> PhaseFailed:
     made = settings.kubeconfig.is_file() and work.kube.healthy()
 
     def node_logs(target: Path) -> None:
-        kind.export_logs(work.plan.tool("kind"), name=settings.instance, folder=target, env=work.engine.environment)
+        if work.engine.container(settings.node):
+            kind.export_logs(work.plan.tool("kind"), name=settings.instance, folder=target, env=work.engine.environment)
 
     causes = bundle.collect(
         folder,
         work.kube if made else None,
         waited_for=str(failure),
-        node_logs=node_logs if work.engine.container(settings.node) else None,
+        node_logs=node_logs,
     )
     listed = "\n".join(["Likely causes:", *(f"  {cause}" for cause in causes)]) if causes else ""
     again = "`./invoke up` goes on from here once the cause is mended; `./invoke down` removes what there is."
