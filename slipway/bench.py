@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from slipway import cluster, credentials, down, engine, gitops, gitserver, kind, recipes, registry, up
 from slipway.applications import API_VERSION
-from slipway.errors import SlipwayError
+from slipway.errors import SlipwayError, UsageError
 from slipway.kube import NOT_YET, Kube, Object, describe, rollout
 from slipway.progress import Progress
 from slipway.settings import Settings, load
@@ -64,7 +64,12 @@ def bench_up(*, runs: int, progress: Progress) -> Report:
     """A warm `up`, phase by phase, beside the bare cluster with the same manifests.
 
     Everything is built or pulled before the first measurement.
+
+    Raises:
+        UsageError: There is nothing to measure in so few runs.
     """
+    if runs < 1:
+        raise UsageError(f"{runs} runs measure nothing: give --runs 1 or more")
     settings = load(INSTANCE)
     phases: list[Mapping[str, float]] = []
     totals: list[float] = []
@@ -87,7 +92,7 @@ def bench_up(*, runs: int, progress: Progress) -> Report:
     finally:
         with progress.showing():
             down.down(settings, purge=False, progress=progress)
-    rows = [_row(name, [run.get(name, 0.0) for run in phases]) for name in phases[0]]
+    rows = [_row(name, [run.get(name, 0.0) for run in phases]) for name in dict.fromkeys(name for run in phases for name in run)]
     rows.append(_row("up again, nothing to do", again))
     total, floor = _row("warm up", totals), _row("floor", floors)
     note = "kind create with the same image and images preloaded, one apply of the same manifests, every pod ready"

@@ -24,6 +24,8 @@ _KINDS = (
 )
 
 CAUSE_LINES = 5
+
+_MERELY_WAITING = ("running, not ready", "phase Pending")
 LOG_LINES = 400
 
 
@@ -52,8 +54,11 @@ def collect(
             continue
         seen[kind] = [_trim(item) for item in items]
         (folder / f"{kind.lower()}s.yaml").write_text(yaml.safe_dump_all(seen[kind], sort_keys=False))
-    for pod in seen.get("Pod", []) if kube else []:
-        _logs(folder / "logs", kube, pod)
+    for pod in seen.get("Pod", []):
+        try:
+            _logs(folder / "logs", kube, pod)
+        except Exception as error:  # an API server that goes away while it is asked must not hide what failed
+            missing.append(f"logs of {describe(pod)}: {error}")
     if node_logs:
         try:
             node_logs(folder / "node")
@@ -91,17 +96,25 @@ def pod_trouble(pod: Mapping[str, Any]) -> str | None:
         terminated = (container.get("state") or {}).get("terminated") or {}
         if terminated.get("exitCode"):
             return f"container {container['name']} ended with exit code {terminated['exitCode']}"
-    if any(not container.get("ready") for container in status.get("containerStatuses") or []):
-        restarts = max(container.get("restartCount", 0) for container in status["containerStatuses"])
-        return "running, not ready" + (f" ({restarts} restarts)" if restarts else "")
-    return f"phase {status.get('phase')}" if status.get("phase") in ("Pending", "Failed") else None
+    return _unready(status)
+
+
+def _unready(status: Mapping[str, Any]) -> str | None:
+    if status.get("phase") in ("Pending", "Failed"):
+        said = [text for text in (status.get("reason"), status.get("message")) if text]
+        return ": ".join([f"phase {status['phase']}", *said])
+    containers = status.get("containerStatuses") or []
+    if all(container.get("ready") for container in containers):
+        return None
+    restarts = max(container.get("restartCount", 0) for container in containers)
+    return "running, not ready" + (f" ({restarts} restarts)" if restarts else "")
 
 
 def _causes(seen: Mapping[str, list[Mapping[str, Any]]]) -> Iterable[str]:
-    for pod in seen.get("Pod", []):
-        trouble = pod_trouble(pod)
-        if trouble:
-            yield f"{describe(pod)}: {trouble}"
+    pods = [(describe(pod), trouble) for pod in seen.get("Pod", []) if (trouble := pod_trouble(pod))]
+    # A pod that merely waits often waits for one that crashes.
+    for name, trouble in sorted(pods, key=lambda pod: pod[1].startswith(_MERELY_WAITING)):
+        yield f"{name}: {trouble}"
     for app in seen.get("Application", []):
         status = app.get("status") or {}
         health, sync = (status.get("health") or {}).get("status"), (status.get("sync") or {}).get("status")
@@ -120,7 +133,7 @@ def _logs(folder: Path, kube: Kube | None, pod: Mapping[str, Any]) -> None:
     if kube is None or (meta["namespace"] == "kube-system" and not pod_trouble(pod)):
         return
     folder.mkdir(exist_ok=True)
-    for container in pod["spec"]["containers"]:
+    for container in (*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]):
         for previous in (False, True):
             text = kube.logs(
                 meta["name"], namespace=meta["namespace"], container=container["name"], tail=LOG_LINES, previous=previous

@@ -83,7 +83,7 @@ def _purge(settings: Settings, found: engine.Engine | None) -> list[str]:
         kept = dockerd.folder(settings) if dockerd.started(settings) else None
         for path in settings.home.iterdir():
             if path != kept:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         if not kept:
             settings.home.rmdir()
         removed.append(str(settings.home))

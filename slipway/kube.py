@@ -81,7 +81,7 @@ class Kube:
             client = self._client
             request = client.param_serialize("GET", "/readyz", auth_settings=["BearerToken"])
             return client.call_api(*request, _request_timeout=timeout).status == 200
-        except (urllib3.exceptions.HTTPError, OSError, kubernetes.config.ConfigException):
+        except (urllib3.exceptions.HTTPError, OSError, kubernetes.config.ConfigException, kubernetes.client.ApiException):
             return False
 
     def get(self, kind: str, name: str, *, namespace: str | None = None, api_version: str = "v1") -> dict[str, Any] | None:

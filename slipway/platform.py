@@ -46,7 +46,11 @@ def remote_write(environ: Mapping[str, str] = os.environ) -> RemoteWrite | None:
     """
     url = environ.get(_URL)
     if not url:
+        if given := [name for name in (_USER, _PASSWORD_FILE, _TOKEN_FILE) if environ.get(name)]:
+            raise UsageError(f"{given[0]} is set, but {_URL} is not: say where to send, or unset it.")
         return None
+    if environ.get(_PASSWORD_FILE) and not environ.get(_USER):
+        raise UsageError(f"{_PASSWORD_FILE} is set, but {_USER} is not: say whose password it is, or unset it.")
     if environ.get(_TOKEN_FILE) and environ.get(_USER):
         raise UsageError(f"{_TOKEN_FILE} and {_USER} are both set: choose a bearer token or a user and password.")
     if token := environ.get(_TOKEN_FILE):
@@ -62,6 +66,8 @@ def _content(setting: str, file: str) -> str:
         return Path(file).read_text().strip()
     except OSError as error:
         raise UsageError(f"{setting} names {file or 'no file'}, which cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{setting} names {file}, which is not text.") from error
 
 
 def storage(settings: Settings, *, image: str, helper: str, helm_program: Path) -> Sequence[Object]:

@@ -1,0 +1,181 @@
+"""Stand-ins for an engine's container and for a cluster, and the objects that a cluster holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from slipway.address import Address
+from slipway.engine import Engine
+from slipway.kube import Kube, Object
+
+
+class FakeNode:
+    """A node's container: it runs once it is started, and is gone once it is removed."""
+
+    def __init__(self, *, status: str = "running", marked: int = 0, port: int | None = 8080, starts_as: str = "running") -> None:
+        self.status, self.marked, self.starts_as = status, marked, starts_as
+        self.started, self.removed = 0, False
+        self.written: list[str] = []
+        bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
+        self.attrs = {"HostConfig": {"PortBindings": bindings}, "Config": {"Image": "slipway/node:1"}}
+
+    def exec_run(self, _: Sequence[str]) -> SimpleNamespace:
+        """The exit code of the question whether kind has finished."""
+        return SimpleNamespace(exit_code=self.marked)
+
+    def start(self) -> None:
+        """Run from now on, or do what this one does instead."""
+        self.started += 1
+        self.status = self.starts_as
+
+    def remove(self, *, force: bool, v: bool) -> None:
+        """Be gone."""
+        assert force
+        assert v
+        self.removed = True
+
+    def put_archive(self, _: str, __: bytes) -> None:
+        """Take the mark that kind has finished."""
+        self.marked = 0
+
+
+class FakeEngine(Engine):
+    """An engine that has the nodes it is given, by the container's name."""
+
+    def __init__(self, **nodes: FakeNode) -> None:
+        self.client, self.address = None, Address("unix:///fake", "", {})  # type: ignore[assignment]
+        self.nodes = {f"{name}-control-plane": node for name, node in nodes.items()}
+        self.calls: list[str] = []
+
+    def container(self, name: str) -> Any:
+        """The container that was not removed."""
+        found = self.nodes.get(name)
+        return found if found and not found.removed else None
+
+    def remove_ours(self) -> int:
+        """As many images as were ours."""
+        self.calls.append("images")
+        return 3
+
+    def stop_if_ours(self, settings: Any) -> bool:
+        """Whether it stopped."""
+        self.calls.append("engine")
+        return False
+
+
+class FakeKube(Kube):
+    """A cluster that holds the objects it is given; it fails where it is told to."""
+
+    def __init__(self, *objects: Mapping[str, Any], answers: bool = True, failing: Mapping[str, Exception] | None = None) -> None:
+        super().__init__(Path("/nowhere"), "kind-fake")
+        self.objects, self.answers, self.failing = [dict(item) for item in objects], answers, dict(failing or {})
+        self.texts: dict[tuple[str, bool], str] = {}
+
+    def healthy(self, *, timeout: float = 2.0) -> bool:
+        """Whether it answers."""
+        return self.answers
+
+    def get(self, kind: str, name: str, *, namespace: str | None = None, api_version: str = "v1") -> dict[str, Any] | None:
+        """The object of that name."""
+        return next((item for item in self.list(kind, namespace=namespace) if item["metadata"]["name"] == name), None)
+
+    def list(
+        self, kind: str, *, namespace: str | None = None, labels: str = "", api_version: str = "v1"
+    ) -> Sequence[dict[str, Any]]:
+        """The objects of a kind that carry the label."""
+        if kind in self.failing:
+            raise self.failing[kind]
+        return [
+            item
+            for item in self.objects
+            if item["kind"] == kind
+            and namespace in (None, item["metadata"].get("namespace"))
+            and (not labels or labels in (item["metadata"].get("labels") or {}))
+        ]
+
+    def apply(self, objects: Any) -> None:
+        """Hold these too."""
+        self.objects += [dict(item) for item in objects]
+
+    def logs(self, pod: str, *, namespace: str, container: str | None = None, tail: int = 200, previous: bool = False) -> str:
+        """What the container said."""
+        if "logs" in self.failing:
+            raise self.failing["logs"]
+        return self.texts.get((f"{pod}/{container}", previous), "")
+
+
+def workload(
+    name: str, namespace: str, *, kind: str = "Deployment", replicas: int = 1, ready: int | None = None
+) -> dict[str, Any]:
+    """A workload whose replicas are ready, but for those that lack."""
+    have = replicas if ready is None else ready
+    counts = {"replicas": replicas, "updatedReplicas": replicas, "readyReplicas": have, "availableReplicas": have}
+    if kind == "DaemonSet":
+        counts = {"numberReady": have, "desiredNumberScheduled": replicas}
+    annotations = {"slipway.dev/version": "0.1.0", "slipway.dev/commit": "c0ffee" * 6 + "c0de"}
+    image = f"localhost:5001/{name}@sha256:{'d' * 64}"
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace, "generation": 1, "annotations": annotations},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
+            "template": {"spec": {"containers": [{"name": name, "image": image}]}},
+        },
+        "status": {"observedGeneration": 1, **counts},
+    }
+
+
+def pod(name: str, namespace: str, *, app: str = "", **status: Any) -> dict[str, Any]:
+    """A pod of a workload, running and ready, with changes to its status."""
+    whole = {
+        "phase": "Running",
+        "containerStatuses": [{"name": "main", "ready": True, "restartCount": 0, "state": {"running": {}}}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": app or name}},
+        "spec": {"containers": [{"name": "main"}]},
+        "status": {**whole, **status},
+    }
+
+
+def waiting(reason: str, message: str = "", *, exit_code: int | None = None) -> list[dict[str, Any]]:
+    """The states of a container that waits."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    last = {} if exit_code is None else {"terminated": {"exitCode": exit_code}}
+    return [{"name": "main", "ready": False, "restartCount": 4, "state": state, "lastState": last}]
+
+
+def application(
+    service: str, environment: str, *, sync: str = "Synced", health: str = "Healthy", **status: Any
+) -> dict[str, Any]:
+    """What Argo CD says of one service in one environment."""
+    labels = {"slipway.dev/environment": environment, "slipway.dev/service": service}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {"name": f"{service}-{environment}", "namespace": "argocd", "labels": labels},
+        "status": {
+            "sync": {"status": sync, "revision": "a" * 40},
+            "health": {"status": health},
+            "operationState": {"phase": "Succeeded", "syncResult": {"revision": "a" * 40}},
+            **status,
+        },
+    }
+
+
+def facts(profile: str = "full") -> Object:
+    """What an instance remembers of itself."""
+    data = {"profile": profile, "source": "build", "registry": "localhost:5001"}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "instance", "namespace": "slipway-system"},
+        "data": data,
+    }

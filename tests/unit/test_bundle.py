@@ -1,0 +1,169 @@
+"""What is wrong in plain words, and what is kept of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3.exceptions
+import yaml
+
+from slipway import bundle
+from slipway.settings import Settings
+from tests.unit.fake_cluster import FakeKube, application, facts, pod, waiting, workload
+
+GONE = urllib3.exceptions.ProtocolError("connection reset")
+
+
+def container(**state: Any) -> list[dict[str, Any]]:
+    return [{"name": "main", "ready": False, "restartCount": 0, "state": state}]
+
+
+NOT_READY = [{"name": "main", "ready": False, "restartCount": 0, "state": {"running": {}}}]
+UNSCHEDULED = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: too little memory"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({}, None),
+        ({"phase": "Succeeded", "containerStatuses": NOT_READY}, None),
+        ({"containerStatuses": waiting("ImagePullBackOff", "no such image")}, "container main: ImagePullBackOff no such image"),
+        ({"containerStatuses": waiting("CrashLoopBackOff", exit_code=3)}, "container main: CrashLoopBackOff, last exit code 3"),
+        (
+            {"initContainerStatuses": waiting("CrashLoopBackOff", exit_code=0)},
+            "container main: CrashLoopBackOff, last exit code 0",
+        ),
+        ({"phase": "Pending", "containerStatuses": waiting("ContainerCreating")}, "phase Pending"),
+        ({"phase": "Pending", "containerStatuses": waiting("PodInitializing")}, "phase Pending"),
+        (
+            {"phase": "Pending", "containerStatuses": [], "conditions": UNSCHEDULED},
+            "cannot be scheduled: 0/1 nodes: too little memory",
+        ),
+        ({"containerStatuses": container(terminated={"exitCode": 137})}, "container main ended with exit code 137"),
+        ({"containerStatuses": NOT_READY}, "running, not ready"),
+        ({"containerStatuses": [{**NOT_READY[0], "restartCount": 2}]}, "running, not ready (2 restarts)"),
+        ({"phase": "Pending", "containerStatuses": None}, "phase Pending"),
+        (
+            {"phase": "Failed", "containerStatuses": None, "reason": "Evicted", "message": "The node was low on memory."},
+            "phase Failed: Evicted: The node was low on memory.",
+        ),
+    ],
+)
+def test_a_pods_trouble_is_said_in_plain_words(status: dict[str, Any], words: str | None) -> None:
+    assert bundle.pod_trouble(pod("catalog-1", "dev", **status)) == words
+
+
+def test_a_pod_without_a_status_or_on_its_way_out_is_in_no_trouble() -> None:
+    leaving = pod("catalog-1", "dev", containerStatuses=waiting("CrashLoopBackOff"))
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert bundle.pod_trouble(leaving) is None
+    assert bundle.pod_trouble({"metadata": {"name": "new"}, "status": None}) is None
+
+
+def event(about: str, when: str, kind: str = "Warning") -> dict[str, Any]:
+    return {
+        "kind": "Event",
+        "type": kind,
+        "metadata": {"name": about, "namespace": "dev"},
+        "involvedObject": {"kind": "Pod", "namespace": "dev", "name": about},
+        "reason": "Unhealthy",
+        "message": "refused",
+        "lastTimestamp": when,
+    }
+
+
+def test_the_worst_cause_comes_first(tmp_path: Path) -> None:
+    kube = FakeKube(
+        event("older", "2026-01-01T00:00:01Z"),
+        event("newer", "2026-01-01T00:00:02Z"),
+        event("usual", "2026-01-01T00:00:03Z", kind="Normal"),
+        application("cart", "dev"),
+        application("catalog", "dev", health="Degraded", conditions=[{"type": "SyncError", "message": "no such path"}]),
+        pod("a", "dev", containerStatuses=NOT_READY),
+        pod("b", "dev", containerStatuses=waiting("CrashLoopBackOff", exit_code=1)),
+    )
+    assert bundle.collect(tmp_path / "e", kube, waited_for="dev") == (
+        "Pod dev/b: container main: CrashLoopBackOff, last exit code 1",
+        "Pod dev/a: running, not ready",
+        "Application argocd/catalog-dev: Degraded, Synced no such path",
+        "Pod dev/newer: Unhealthy: refused",
+        "Pod dev/older: Unhealthy: refused",
+    )
+
+
+def test_causes_are_five_at_most_and_kept_in_a_file(tmp_path: Path) -> None:
+    kube = FakeKube(*(pod(f"p{number}", "dev", containerStatuses=NOT_READY) for number in range(7)))
+    causes = bundle.collect(tmp_path / "e", kube, waited_for="catalog in dev")
+    assert len(causes) == 5
+    assert (tmp_path / "e" / "causes.txt").read_text().splitlines() == list(causes)
+    assert (tmp_path / "e" / "waited-for.txt").read_text() == "catalog in dev\n"
+
+
+def test_without_a_cluster_there_is_still_the_error_and_the_nodes_log(tmp_path: Path) -> None:
+    def node_logs(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "journal.log").write_text("kubelet")
+
+    assert bundle.collect(tmp_path / "e", None, waited_for="kind failed", node_logs=node_logs) == ()
+    assert (tmp_path / "e" / "node" / "journal.log").is_file()
+    assert not (tmp_path / "e" / "missing.txt").exists()
+
+
+@pytest.mark.parametrize("failing", ["Event", "Application", "logs"])
+def test_an_api_that_fails_half_way_hides_nothing_else(tmp_path: Path, failing: str) -> None:
+    crashing = pod("catalog-1", "dev", containerStatuses=waiting("CrashLoopBackOff"))
+    kube = FakeKube(crashing, workload("catalog", "dev"), failing={failing: GONE})
+    assert bundle.collect(tmp_path / "e", kube, waited_for="x") == ("Pod dev/catalog-1: container main: CrashLoopBackOff",)
+    missing = (tmp_path / "e" / "missing.txt").read_text()
+    assert "connection reset" in missing
+    assert failing in missing
+    assert (tmp_path / "e" / "deployments.yaml").is_file()
+
+
+def test_node_logs_that_cannot_be_had_are_named(tmp_path: Path) -> None:
+    def node_logs(_: Path) -> None:
+        raise OSError("disk full")
+
+    bundle.collect(tmp_path / "e", None, waited_for="x", node_logs=node_logs)
+    assert (tmp_path / "e" / "missing.txt").read_text() == "node: disk full\n"
+
+
+def test_no_secret_is_ever_kept(tmp_path: Path) -> None:
+    secret = {"kind": "Secret", "metadata": {"name": "git-users", "namespace": "argocd"}, "data": {"password": "aHVudGVyMg=="}}
+    carrying = workload("git", "slipway-system")
+    carrying["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "aHVudGVyMg=="
+    carrying["metadata"]["managedFields"] = [{"manager": "slipway"}]
+    bundle.collect(tmp_path / "e", FakeKube(secret, carrying, facts()), waited_for="x")
+    kept = "".join(file.read_text() for file in (tmp_path / "e").rglob("*") if file.is_file())
+    assert "aHVudGVyMg==" not in kept
+    assert "managedFields" not in kept
+    (deployment,) = yaml.safe_load_all((tmp_path / "e" / "deployments.yaml").read_text())
+    assert deployment["metadata"]["name"] == "git"
+
+
+def test_logs_are_kept_of_every_container_and_of_its_last_life(tmp_path: Path) -> None:
+    ill = pod("catalog-1", "dev", containerStatuses=waiting("CrashLoopBackOff"))
+    ill["spec"]["initContainers"] = [{"name": "prepare"}]
+    kube = FakeKube(ill, pod("etcd", "kube-system"))
+    kube.texts = {
+        ("catalog-1/main", False): "now",
+        ("catalog-1/main", True): "before",
+        ("catalog-1/prepare", False): "first",
+        ("etcd/main", False): "much",
+    }
+    bundle.collect(tmp_path / "e", kube, waited_for="x")
+    assert {file.name: file.read_text() for file in (tmp_path / "e" / "logs").iterdir()} == {
+        "dev.catalog-1.main.log": "now",
+        "dev.catalog-1.main.previous.log": "before",
+        "dev.catalog-1.prepare.log": "first",
+    }
+
+
+def test_evidence_lies_beside_the_instances_so_that_down_leaves_it(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, tmp_path, "test")
+    folder = bundle.new_folder(settings)
+    assert folder.parent == tmp_path / "evidence"
+    assert folder.name.startswith("test-")
+    assert not folder.is_relative_to(settings.folder)
