@@ -1,0 +1,80 @@
+"""What kubectl is asked to print, and what points a shell at an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway import logs, shell
+from slipway.errors import UsageError
+from slipway.settings import ROOT, Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = Settings(ROOT, tmp_path, "test")
+    made.folder.mkdir(parents=True)
+    made.kubeconfig.touch()
+    return made
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    seen: list[list[str]] = []
+
+    def interactive(argv: Sequence[Any]) -> int:
+        seen.append([str(word) for word in argv])
+        return 3 if "qa" in seen[-1] else 0
+
+    monkeypatch.setattr(shell, "interactive", interactive)
+    return seen
+
+
+def ask(settings: Settings, *, service: str = "catalog", environment: str | None = None, follow: bool = False) -> int:
+    return logs.logs(settings, kubectl=Path("/kubectl"), service=service, environment=environment, follow=follow, tail=7)
+
+
+def test_one_environment_is_asked_by_the_instances_own_kubeconfig_and_context(settings: Settings, calls: list[list[str]]) -> None:
+    assert ask(settings, environment="dev") == 0
+    (argv,) = calls
+    assert argv[:7] == ["/kubectl", "--kubeconfig", str(settings.kubeconfig), "--context", "kind-test", "--namespace", "dev"]
+    assert argv[7:10] == ["logs", "--selector", "app.kubernetes.io/name=catalog"]
+    assert "--tail=7" in argv
+    assert "--follow" not in argv
+
+
+def test_following_goes_on_until_interrupted(settings: Settings, calls: list[list[str]]) -> None:
+    ask(settings, environment="dev", follow=True)
+    assert calls[0][-1] == "--follow"
+
+
+def test_all_environments_are_asked_in_order_and_the_worst_exit_code_is_told(settings: Settings, calls: list[list[str]]) -> None:
+    assert ask(settings) == 3
+    assert [argv[6] for argv in calls] == ["dev", "qa", "stage", "prod"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "valid"), [({"service": "catlog"}, "catalog"), ({"environment": "test"}, "dev, prod, qa, stage")]
+)
+def test_a_wrong_name_gets_the_list_of_valid_ones(
+    settings: Settings, calls: list[list[str]], wrong: dict[str, str], valid: str
+) -> None:
+    with pytest.raises(UsageError, match=valid):
+        ask(settings, **wrong)
+    assert calls == []
+
+
+def test_an_instance_that_is_not_there_is_said(tmp_path: Path, calls: list[list[str]]) -> None:
+    nowhere = Settings(ROOT, tmp_path, "other")
+    with pytest.raises(UsageError, match=r"no instance 'other'.*invoke up"):
+        ask(nowhere)
+    with pytest.raises(UsageError, match=r"no instance 'other'.*invoke up"):
+        logs.exports(nowhere)
+    assert calls == []
+
+
+def test_a_shell_is_pointed_at_the_instance(settings: Settings) -> None:
+    assert logs.exports(settings) == {"KUBECONFIG": str(settings.kubeconfig), "SLIPWAY_INSTANCE": "test"}
