@@ -63,7 +63,8 @@ class Catalogue:
         self.settings = settings
         versions = dict(settings.versions["versions"])
         versions["kubernetes-major"], versions["kubernetes-minor"] = versions["kubernetes"].split(".")[:2]
-        content = yaml.load((settings.cluster / "images" / "recipes.yaml").read_text(), Loader=_Loader)
+        text = (settings.cluster / "images" / "recipes.yaml").read_text()
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe one
         self._data = cast("dict[str, Any]", _filled(content, versions))
         self._images: dict[str, Image] = {}
 
