@@ -102,7 +102,8 @@ def test_a_wrong_password_reads_nothing(instance: Instance) -> None:
 
 
 def test_app_git_is_seeded_from_the_checkouts_last_commit(instance: Instance) -> None:
-    commit = genesis.origin(instance.settings).commit
+    [commit] = {row["commit"] for row in instance.json("status")["services"]}
+    assert git.resolve(instance.settings.root, commit) == commit
     refs = git.refs(_remote(instance, "app", user="developer"))
     assert refs["refs/heads/main"] == refs["refs/heads/develop"] == commit
 

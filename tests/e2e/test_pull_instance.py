@@ -1,0 +1,100 @@
+"""A whole instance from images that are pulled: our own ones, served by a mirror under upstream's names."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slipway import engine as engines
+from slipway import images, nodestore, platform, recipes, shell
+from slipway.engine import Engine
+from slipway.progress import Phase
+from slipway.recipes import Plan
+from slipway.settings import load
+from tests.e2e.conftest import UP_TIMEOUT, Instance, fetch
+from tests.e2e.mirror import Mirror, mirror
+
+# What kind reads from a node that brings a pod network and storage, as its own node image does.
+_NETWORK = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "network", "namespace": "kube-system"}}
+_STORAGE_IMAGE = "docker.io/slipway/storage:test"
+
+
+@pytest.fixture(scope="module")
+def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factory: pytest.TempPathFactory) -> Generator[Instance]:
+    """A minimal instance whose every image came from the mirror; `instance` has made the images that it serves."""
+    folder = tmp_path_factory.mktemp("pull")
+    engine = engines.connect(instance.settings)
+    plan = recipes.plan(instance.settings, engine, "build")
+    text = instance.settings.pins.read_text()
+    digest = str(instance.settings.versions["pull"]["node"]).partition("@")[2]
+    text = text.replace(f"@{digest}", "")  # no image of ours has that
+    (folder / "versions.toml").write_text(text)
+    with mirror(engine) as running:
+        for name, upstream in tomllib.loads(text)["pull"].items():
+            image = _self_contained_node(instance, engine, plan, folder) if name == "node" else plan.image(name)
+            running.publish(image, upstream)
+        yield _up(named, plan, running, folder)
+
+
+def test_an_instance_comes_up_from_pulled_images(pulled: Instance) -> None:
+    seen = pulled.json("status")
+    assert seen["state"] == "healthy", seen["trouble"]
+    assert fetch(pulled.json("urls")["catalog.dev"] + "/products").status == 200
+
+
+def test_what_was_trusted_at_its_first_pull_is_recorded(pulled: Instance) -> None:
+    recorded = json.loads((pulled.settings.home / "trust.json").read_text())
+    assert "quay.io/argoproj/argocd:v3.2.11" in recorded
+    assert all(entry["digest"].startswith("sha256:") for entry in recorded.values())
+
+
+def test_the_second_up_pulls_nothing(pulled: Instance) -> None:
+    again = pulled.invoke("up")
+    assert "pull" not in again.stderr
+
+
+def test_images_says_where_they_came_from(pulled: Instance) -> None:
+    listed = {row["name"]: row for row in pulled.json("images")}
+    assert listed["argocd"]["source"] == "pull"
+
+
+def _up(named: Callable[[str], Instance], plan: Plan, running: Mirror, folder: Path) -> Instance:
+    tools = folder / "bin"
+    tools.mkdir()
+    for name in recipes.HOST_TOOLS:  # as if the user had them
+        (tools / name).symlink_to(plan.tool(name))
+    made = named("e2e-pull")
+    environ = {
+        **made.environ,
+        "SLIPWAY_HOME": str(folder / "home"),  # what is trusted here is nobody else's business
+        "SLIPWAY_MIRROR": running.host,
+        "SLIPWAY_PINS": str(folder / "versions.toml"),
+        "PATH": f"{tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+    there = Instance(replace(load("e2e-pull"), home=folder / "home"), environ)
+    there.invoke("up", "--source", "pull", "--profile", "minimal", timeout=UP_TIMEOUT)
+    return there
+
+
+def _self_contained_node(instance: Instance, engine: Engine, plan: Plan, folder: Path) -> str:
+    """Our node image with its store inside, and with what kind expects of an image that brings network and storage."""
+    settings = instance.settings
+    phase = Phase("node")
+    contents = {**plan.catalogue.control_plane, _STORAGE_IMAGE: plan.image("local-path")}
+    store = nodestore.ensure(settings, engine, contents=contents, node_image=plan.image("node"), phase=phase)
+    storage = platform.storage(settings, image=_STORAGE_IMAGE, helper=_STORAGE_IMAGE, helm_program=plan.tool("helm"))
+    context = folder / "node"
+    context.mkdir()
+    (context / "default-cni.yaml").write_text(yaml.safe_dump(_NETWORK))
+    (context / "default-storage.yaml").write_text(yaml.safe_dump_all(storage))
+    recipe = f"FROM {plan.image('node')}\nCOPY default-*.yaml /kind/manifests/\nADD store.tar /kind/store/\n"
+    (context / "Dockerfile").write_text(recipe)
+    shell.run(["tar", "-C", store, "-cf", context / "store.tar", "."])
+    images.build(engine, tag="slipway-test/node:1", dockerfile=context / "Dockerfile", context=context, phase=phase)
+    return "slipway-test/node:1"
