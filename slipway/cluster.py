@@ -101,8 +101,8 @@ def ensure(
 ) -> Node:
     """The node of this instance, running, with an API server that answers and a kubeconfig to reach it.
 
-    `facts` are what a new one is made as and remembers. A whole one is kept, and started when it stands still. What an interrupted run left half-made holds nothing
-    yet, and is made again.
+    A whole one is kept, and started when it stands still. What an interrupted run left half-made holds nothing yet,
+    and is made again. A new one is made as `facts` say, and remembers them.
 
     Raises:
         CommandFailed: kind failed.

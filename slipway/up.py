@@ -102,16 +102,21 @@ def up(
     remote = platform.remote_write()
     started = time.monotonic()
     with instance.locked(settings, "up"), progress.showing():
-        had = _had(settings)
+        running = engine.find(settings)
+        had = _had(settings, running)
         wanted = _profile(settings, had, profile)
         chosen = pull.choose(had.source if had and source == "auto" else source, settings)
         doctor.require(settings, profile=wanted, source=chosen.source, progress=progress)
+        found = engine.connect(settings, progress=progress)
+        if running is None and (had := _had(settings, found)):  # an engine that stood still could not be asked before
+            wanted = _profile(settings, had, profile)
+            chosen = pull.choose(had.source if source == "auto" else source, settings)
         if source == "auto" and not had:
             progress.note(f"source: {chosen.source}, because {chosen.why}")
         begun = genesis.origin(settings)
         if begun.dirty and not had:
             progress.note("uncommitted changes are not delivered: an instance begins with the last commit")
-        work = _Work(settings, engine.connect(settings, progress=progress), wanted, chosen.source, remote, fresh=not had)
+        work = _Work(settings, found, wanted, chosen.source, remote, fresh=not had)
         try:
             run_steps(work.steps(), progress)
         except PhaseFailed as failure:
@@ -131,8 +136,7 @@ def up(
     )
 
 
-def _had(settings: Settings) -> instance.Facts | None:
-    found = engine.find(settings)
+def _had(settings: Settings, found: engine.Engine | None) -> instance.Facts | None:
     node = cluster.find(settings, found) if found else None
     return node.facts if node else None
 
