@@ -110,3 +110,29 @@ def _generations(instance: Instance) -> dict[str, int]:
     for pod in instance.kube.list("Pod"):
         found[f"Pod {pod['metadata']['uid']}"] = 0
     return found
+
+
+def test_tools_find_the_registry_by_the_convention_they_share(instance: Instance) -> None:
+    found = instance.kube.get("ConfigMap", "local-registry-hosting", namespace="kube-public")
+    assert found
+    hosting = yaml.safe_load(found["data"]["localRegistryHosting.v1"])
+    images = [
+        container["image"]
+        for item in instance.kube.list("Deployment", namespace="dev", api_version="apps/v1")
+        for container in item["spec"]["template"]["spec"]["containers"]
+    ]
+    assert images
+    assert all(image.startswith(f"{hosting['host']}/") and "@sha256:" in image for image in images)
+
+
+def test_there_is_one_default_storage_class(instance: Instance) -> None:
+    classes = instance.kube.list("StorageClass", api_version="storage.k8s.io/v1")
+    marked = "storageclass.kubernetes.io/is-default-class"
+    assert [item["metadata"]["name"] for item in classes if item["metadata"]["annotations"].get(marked) == "true"] == ["standard"]
+
+
+def test_an_unknown_host_name_is_told_what_there_is(instance: Instance) -> None:
+    port = instance.json("urls")["argocd"].rpartition(":")[2]
+    answer = fetch(f"http://nothing.localhost:{port}/")
+    assert answer.status == 404
+    assert "<service>.<environment>.localhost" in answer.body
