@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from slipway.address import Address
 from slipway.engine import Engine
-from slipway.kube import Kube, Object
+from slipway.kube import Kube
 
 
 class FakeNode:
     """A node's container: it runs once it is started, and is gone once it is removed."""
 
-    def __init__(self, *, status: str = "running", marked: int = 0, port: int | None = 8080, starts_as: str = "running") -> None:
-        self.status, self.marked, self.starts_as = status, marked, starts_as
+    def __init__(
+        self, *, status: str = "running", profile: str | None = "full", port: int | None = 8080, starts_as: str = "running"
+    ) -> None:
+        self.status, self.starts_as = status, starts_as
         self.started, self.removed = 0, False
-        self.written: list[str] = []
+        self.kept = json.dumps({"profile": profile, "source": "build"}).encode() if profile else None
         bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         self.attrs = {"HostConfig": {"PortBindings": bindings}, "Config": {"Image": "slipway/node:1"}}
-
-    def exec_run(self, _: Sequence[str]) -> SimpleNamespace:
-        """The exit code of the question whether kind has finished."""
-        return SimpleNamespace(exit_code=self.marked)
 
     def start(self) -> None:
         """Run from now on, or do what this one does instead."""
@@ -37,9 +37,14 @@ class FakeNode:
         assert v
         self.removed = True
 
-    def put_archive(self, _: str, __: bytes) -> None:
-        """Take the mark that kind has finished."""
-        self.marked = 0
+    def put_archive(self, path: str, content: bytes) -> None:
+        """Keep what it was made as."""
+        assert path == "/"
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            for member in archive.getmembers():
+                file = archive.extractfile(member)
+                if member.name == "kind/slipway.json" and file:
+                    self.kept = file.read()
 
 
 class FakeEngine(Engine):
@@ -54,6 +59,11 @@ class FakeEngine(Engine):
         """The container that was not removed."""
         found = self.nodes.get(name)
         return found if found and not found.removed else None
+
+    def file(self, container: str, path: str) -> bytes | None:
+        """What the node was made as."""
+        assert path == "/kind/slipway.json"
+        return self.nodes[container].kept
 
     def remove_ours(self) -> int:
         """As many images as were ours."""
@@ -167,15 +177,4 @@ def application(
             "operationState": {"phase": "Succeeded", "syncResult": {"revision": "a" * 40}},
             **status,
         },
-    }
-
-
-def facts(profile: str = "full") -> Object:
-    """What an instance remembers of itself."""
-    data = {"profile": profile, "source": "build", "registry": "localhost:5001"}
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "instance", "namespace": "slipway-system"},
-        "data": data,
     }

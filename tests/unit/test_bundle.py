@@ -11,7 +11,7 @@ import yaml
 
 from slipway import bundle
 from slipway.settings import Settings
-from tests.unit.fake_cluster import FakeKube, application, facts, pod, waiting, workload
+from tests.unit.fake_cluster import FakeKube, application, pod, waiting, workload
 
 GONE = urllib3.exceptions.ProtocolError("connection reset")
 
@@ -135,7 +135,7 @@ def test_no_secret_is_ever_kept(tmp_path: Path) -> None:
     carrying = workload("git", "slipway-system")
     carrying["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "aHVudGVyMg=="
     carrying["metadata"]["managedFields"] = [{"manager": "slipway"}]
-    bundle.collect(tmp_path / "e", FakeKube(secret, carrying, facts()), waited_for="x")
+    bundle.collect(tmp_path / "e", FakeKube(secret, carrying), waited_for="x")
     kept = "".join(file.read_text() for file in (tmp_path / "e").rglob("*") if file.is_file())
     assert "aHVudGVyMg==" not in kept
     assert "managedFields" not in kept

@@ -56,14 +56,11 @@ def test_all_environments_are_asked_in_order_and_the_worst_exit_code_is_told(set
     assert [argv[6] for argv in calls] == ["dev", "qa", "stage", "prod"]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "valid"), [({"service": "catlog"}, "catalog"), ({"environment": "test"}, "dev, prod, qa, stage")]
-)
-def test_a_wrong_name_gets_the_list_of_valid_ones(
-    settings: Settings, calls: list[list[str]], wrong: dict[str, str], valid: str
-) -> None:
-    with pytest.raises(UsageError, match=valid):
-        ask(settings, **wrong)
+def test_a_wrong_name_gets_the_list_of_valid_ones(settings: Settings, calls: list[list[str]]) -> None:
+    with pytest.raises(UsageError, match="catalog"):
+        ask(settings, service="catlog")
+    with pytest.raises(UsageError, match="dev, prod, qa, stage"):
+        ask(settings, environment="test")
     assert calls == []
 
 

@@ -1,0 +1,275 @@
+"""The cluster of an instance: what kind is told, what is kept and what is made again."""
+
+from __future__ import annotations
+
+import copy
+import io
+import stat
+import tarfile
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import pytest
+import yaml
+
+from slipway import cluster, ports, shell, waiting
+from slipway.engine import EngineError
+from slipway.errors import SlipwayError, WaitFailed, WaitTimeout
+from slipway.instance import Facts
+from slipway.kube import Kube
+from slipway.progress import Phase
+from slipway.settings import ROOT, Settings
+from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode
+from tests.unit.fakes import FakeClock
+
+FACTS = Facts("minimal", "build")
+BASE = yaml.safe_load((ROOT / "cluster" / "kind.yaml").read_text())
+
+
+class Kind:
+    """kind's binary: it makes the container, writes the kubeconfig for all to read, and remembers how it was called."""
+
+    def __init__(self, settings: Settings, engine: FakeEngine) -> None:
+        self.settings, self.engine = settings, engine
+        self.calls: list[list[str]] = []
+        self.told: dict[str, Any] = {}
+
+    def __call__(self, argv: Sequence[Any], **_: Any) -> shell.Result:
+        words = [str(word) for word in argv]
+        self.calls.append(words[1:3])
+        assert words[words.index("--kubeconfig") + 1] == str(self.settings.kubeconfig)
+        if words[1] == "create":
+            self.told = yaml.safe_load(Path(words[words.index("--config") + 1]).read_text())
+            self.engine.nodes[self.settings.node] = FakeNode(profile=None)
+        self.settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        self.settings.kubeconfig.write_text("admin")
+        self.settings.kubeconfig.chmod(0o644)
+        return shell.Result(0, "", "")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = Settings(ROOT, tmp_path, "test")
+    made.folder.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def healthy(_: Kube, *, timeout: float = 2.0) -> bool:
+        return True
+
+    monkeypatch.setattr(Kube, "healthy", healthy)
+    monkeypatch.setattr(ports, "free_port", lambda wanted: wanted)
+    monkeypatch.setattr(waiting, "SystemClock", FakeClock)
+
+
+def ensure(settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> tuple[cluster.Node, Kind, Phase]:
+    kind, phase = Kind(settings, engine), Phase("cluster")
+    monkeypatch.setattr(shell, "run", kind)
+    tool, image = Path("kind"), "slipway/node:1"
+    node = cluster.ensure(settings, engine, kind_tool=tool, image=image, mounts=[], facts=FACTS, phase=phase)
+    return node, kind, phase
+
+
+def test_kind_is_told_to_listen_on_this_machine_alone() -> None:
+    made = cluster.config(BASE, http_port=8081, mounts=[])
+    (mapped,) = made["nodes"][0]["extraPortMappings"]
+    assert mapped == {"containerPort": 30080, "hostPort": 8081, "listenAddress": "127.0.0.1", "protocol": "TCP"}
+    assert made["networking"]["apiServerAddress"] == "127.0.0.1"
+
+
+def test_a_node_can_only_read_what_it_sees_of_the_host() -> None:
+    made = cluster.config(BASE, http_port=8081, mounts=[(Path("/cache/store"), "/store")])
+    assert made["nodes"][0]["extraMounts"] == [{"hostPath": "/cache/store", "containerPath": "/store", "readOnly": True}]
+    assert "extraMounts" not in cluster.config(BASE, http_port=8081, mounts=[])["nodes"][0]
+
+
+@pytest.mark.parametrize("stock", [True, False])
+def test_only_kinds_own_node_gets_kinds_own_pod_network(stock: bool) -> None:
+    made = cluster.config(BASE, http_port=8081, mounts=[], stock=stock)
+    assert made["networking"]["disableDefaultCNI"] is not stock
+
+
+def test_what_all_instances_share_is_not_changed_by_one() -> None:
+    before = copy.deepcopy(BASE)
+    cluster.config(BASE, http_port=8081, mounts=[(Path("/a"), "/b")])
+    assert before == BASE
+
+
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_a_node_is_found_with_its_port_and_what_it_was_made_as(settings: Settings, state: str) -> None:
+    found = cluster.find(settings, FakeEngine(test=FakeNode(status=state, port=8083)))
+    assert found == cluster.Node("test-control-plane", state, "slipway/node:1", 8083, Facts("full", "build"))
+
+
+def test_a_half_made_node_was_made_as_nothing(settings: Settings) -> None:
+    found = cluster.find(settings, FakeEngine(test=FakeNode(profile=None)))
+    assert found
+    assert found.facts is None
+
+
+def test_a_node_without_a_mapped_port_has_port_0(settings: Settings) -> None:
+    found = cluster.find(settings, FakeEngine(test=FakeNode(port=None)))
+    assert found
+    assert found.http_port == 0
+    assert cluster.find(settings, FakeEngine()) is None
+
+
+def test_a_running_whole_node_is_kept_and_said_to_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.kubeconfig.write_text("admin")
+    node = FakeNode()
+    found, kind, phase = ensure(settings, FakeEngine(test=node), monkeypatch)
+    assert found.facts == Facts("full", "build")
+    assert (node.started, node.removed, kind.calls) == (0, False, [])
+    assert phase.skipped
+
+
+def test_a_stopped_whole_node_is_started_and_not_made_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.kubeconfig.write_text("admin")
+    node = FakeNode(status="exited")
+    found, kind, _ = ensure(settings, FakeEngine(test=node), monkeypatch)
+    assert (found.state, node.started, node.removed, kind.calls) == ("running", 1, False, [])
+
+
+def test_a_node_that_ends_as_soon_as_it_is_started_is_not_removed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = FakeNode(status="exited", starts_as="exited")
+    with pytest.raises(SlipwayError, match=r"its container is exited\n.*docker logs test-control-plane"):
+        ensure(settings, FakeEngine(test=node), monkeypatch)
+    assert not node.removed
+
+
+def test_a_node_that_the_engine_cannot_start_is_said_in_the_engines_words(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: FakeNode) -> None:
+        raise docker.errors.APIError("500", explanation="port is already allocated")
+
+    monkeypatch.setattr(FakeNode, "start", start)
+    with pytest.raises(EngineError, match="test-control-plane: the engine says: port is already allocated"):
+        ensure(settings, FakeEngine(test=FakeNode(status="exited")), monkeypatch)
+
+
+@pytest.mark.parametrize("status", ["running", "created"])
+def test_a_half_made_node_is_removed_and_made_again(settings: Settings, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    half = FakeNode(status=status, profile=None)
+    settings.kubeconfig.write_text("of a cluster that never was")
+    found, kind, _ = ensure(settings, FakeEngine(test=half), monkeypatch)
+    assert half.removed
+    assert kind.calls == [["create", "cluster"]]
+    assert found.facts == FACTS
+    assert settings.kubeconfig.read_text() == "admin"
+
+
+def test_a_new_node_gets_a_free_port_and_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "free_port", lambda wanted: wanted + 1)
+    _, kind, phase = ensure(settings, FakeEngine(), monkeypatch)
+    assert kind.told["nodes"][0]["extraPortMappings"][0]["hostPort"] == 8081
+    assert phase.detail == "http port 8081 (8080 is taken)"
+    assert not phase.skipped
+
+
+def test_a_new_cluster_does_not_inherit_what_was_known_of_the_old_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = settings.kubeconfig.with_suffix(".discovery.json")
+    stale.write_text("{}")
+    ensure(settings, FakeEngine(), monkeypatch)
+    assert not stale.exists()
+
+
+def test_a_lost_kubeconfig_is_written_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = FakeNode()
+    _, kind, _ = ensure(settings, FakeEngine(test=node), monkeypatch)
+    assert kind.calls == [["export", "kubeconfig"]]
+    assert not node.removed
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_kubeconfig_is_for_its_owner_alone(settings: Settings, monkeypatch: pytest.MonkeyPatch, new: bool, there: bool) -> None:
+    if there:
+        settings.kubeconfig.write_text("admin")
+        settings.kubeconfig.chmod(0o644)
+    ensure(settings, FakeEngine() if new else FakeEngine(test=FakeNode()), monkeypatch)
+    assert stat.S_IMODE(settings.kubeconfig.stat().st_mode) == 0o600
+
+
+def test_an_api_server_that_never_answers_is_an_error_that_says_where_to_look(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def healthy(_: Kube, *, timeout: float = 2.0) -> bool:
+        return False
+
+    monkeypatch.setattr(Kube, "healthy", healthy)
+    with pytest.raises(WaitTimeout, match=r"API server of test-control-plane.*\n.*docker logs test-control-plane"):
+        ensure(settings, FakeEngine(test=FakeNode()), monkeypatch)
+
+
+def test_a_node_that_ends_while_it_is_waited_for_is_not_waited_for_any_longer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = FakeNode()
+
+    def healthy(_: Kube, *, timeout: float = 2.0) -> bool:
+        node.status = "exited"
+        return False
+
+    monkeypatch.setattr(Kube, "healthy", healthy)
+    with pytest.raises(WaitFailed, match="its container is exited"):
+        ensure(settings, FakeEngine(test=node), monkeypatch)
+
+
+def test_kind_that_makes_no_container_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine()
+    monkeypatch.setattr(engine, "container", lambda _: None)
+    with pytest.raises(SlipwayError, match="kind made no container test-control-plane"):
+        ensure(settings, engine, monkeypatch)
+
+
+def test_a_node_is_removed_with_its_volumes_and_twice_is_fine(settings: Settings) -> None:
+    engine = FakeEngine(test=FakeNode())
+    assert cluster.remove(settings, engine)
+    assert not cluster.remove(settings, engine)
+
+
+def test_waiting_for_a_node_tells_the_kubelets_reason(settings: Settings) -> None:
+    condition = {"type": "Ready", "status": "False", "message": "no network yet"}
+    item = {"kind": "Node", "metadata": {"name": settings.node}, "status": {"conditions": [condition]}}
+    with pytest.raises(WaitTimeout, match="no network yet"):
+        cluster.wait_node_ready(settings, FakeKube(item), Phase("x"))
+
+
+def test_the_registry_is_published_by_the_convention_that_other_tools_read() -> None:
+    kube = FakeKube()
+    cluster.publish_registry(kube, registry="localhost:5001")
+    (item,) = kube.objects
+    assert (item["metadata"]["namespace"], item["metadata"]["name"]) == ("kube-public", "local-registry-hosting")
+    assert yaml.safe_load(item["data"]["localRegistryHosting.v1"])["host"] == "localhost:5001"
+
+
+def test_the_node_fetches_images_of_the_registry_from_its_container_in_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: dict[str, str] = {}
+    monkeypatch.setattr(cluster, "write", lambda _, path, content: written.update({path: content.decode()}))
+    cluster.trust_registry(None, registry="localhost:5001", mirror="http://slipway-registry:5000")
+    (path, content), *_ = written.items()
+    assert path == "/etc/containerd/certs.d/localhost:5001/hosts.toml"
+    read = tomllib.loads(content)
+    assert read["server"] == "http://slipway-registry:5000"
+    assert read["host"]["http://slipway-registry:5000"]["capabilities"] == ["pull", "resolve"]
+
+
+def test_a_file_written_into_a_container_is_one_tar_entry_with_its_mode() -> None:
+    taken: list[tarfile.TarInfo] = []
+
+    class Container:
+        def put_archive(self, path: str, content: bytes) -> None:
+            assert path == "/"
+            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+                taken.extend(archive.getmembers())
+
+    cluster.write(Container(), "/etc/x/y", b"abc", mode=0o600)
+    assert [(one.name, one.size, one.mode) for one in taken] == [("etc/x/y", 3, 0o600)]

@@ -1,0 +1,147 @@
+"""What `down` removes, and what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slipway import dockerd, down, engine, instance, registry
+from slipway.errors import UsageError
+from slipway.settings import ROOT, Settings
+from tests.unit.fake_cluster import FakeEngine, FakeNode
+from tests.unit.fakes import Screen
+
+
+class Host:
+    """A state folder with two instances' worth of things, and an engine."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.settings = home, Settings(ROOT, home, "test")
+        self.engine = FakeEngine(test=FakeNode())
+        self.screen = Screen()
+        self.add("instances/test/kubeconfig")
+        self.add("cache/node/oci")
+        self.add("trust.json")
+
+    def add(self, name: str) -> None:
+        (self.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.home / name).touch()
+
+    def down(self, *, purge: bool = False) -> tuple[str, ...]:
+        return down.down(self.settings, purge=purge, progress=self.screen.progress).what
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    made = Host(tmp_path / "home")
+
+    def remove(_: engine.Engine) -> bool:
+        made.engine.calls.append("registry")
+        return True
+
+    monkeypatch.setattr(engine, "find", lambda _: made.engine)
+    monkeypatch.setattr(registry, "remove", remove)
+    monkeypatch.setattr(dockerd, "started", lambda _: 0)
+    return made
+
+
+def test_down_removes_the_node_and_the_state_and_nothing_else(host: Host) -> None:
+    host.add("evidence/test-1/causes.txt")
+    assert host.down() == ("cluster test", "its state on this host")
+    assert host.engine.container(host.settings.node) is None
+    assert not host.settings.folder.exists()
+    assert (host.home / "cache" / "node" / "oci").exists()
+    assert (host.home / "evidence" / "test-1" / "causes.txt").exists()
+    assert host.engine.calls == []
+
+
+def test_down_twice_is_fine(host: Host) -> None:
+    host.down()
+    assert host.down() == ()
+    assert "there is no instance test" in host.screen.text
+
+
+def test_state_without_a_node_or_an_engine_is_removed_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "find", lambda _: None)
+    assert host.down(purge=True) == ("its state on this host", str(host.home))
+    assert not host.home.exists()
+
+
+def test_a_half_made_node_without_state_is_removed_too(host: Host) -> None:
+    host.settings.kubeconfig.unlink()
+    host.settings.folder.rmdir()
+    host.engine.nodes[host.settings.node] = FakeNode(status="created", profile=None)
+    assert host.down() == ("cluster test",)
+
+
+def test_another_instance_is_left_alone(host: Host) -> None:
+    host.engine.nodes["other-control-plane"] = FakeNode()
+    host.add("instances/other/kubeconfig")
+    host.down()
+    assert host.engine.container("other-control-plane")
+    assert (host.home / "instances" / "other" / "kubeconfig").exists()
+
+
+def test_purge_is_refused_before_anything_is_removed_while_another_instance_exists(host: Host) -> None:
+    host.add("instances/other/kubeconfig")
+    with pytest.raises(UsageError, match=r"needed by other; nothing was removed.*down --name other"):
+        host.down(purge=True)
+    assert host.engine.container(host.settings.node)
+    assert host.settings.kubeconfig.exists()
+    assert host.engine.calls == []
+
+
+def test_purge_removes_registry_images_caches_and_the_state_folder(host: Host) -> None:
+    what = host.down(purge=True)
+    assert host.engine.calls == ["registry", "images", "engine"]
+    assert {"registry", "3 images", str(host.home)} <= set(what)
+    assert not host.home.exists()
+
+
+def test_purge_twice_is_fine(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.down(purge=True)
+    monkeypatch.setattr(registry, "remove", lambda _: False)
+    host.down(purge=True)
+    assert not host.home.exists()
+
+
+def test_purge_keeps_what_an_engine_of_ours_needs_for_other_peoples_containers(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.add("engine/shim")
+    monkeypatch.setattr(dockerd, "started", lambda _: 7)
+    host.down(purge=True)
+    assert [path.name for path in host.home.iterdir()] == ["engine"]
+    assert (host.home / "engine" / "shim").exists()
+
+
+def test_purge_removes_the_folder_of_an_engine_that_was_stopped(host: Host) -> None:
+    host.add("engine/shim")
+    host.down(purge=True)
+    assert not host.home.exists()
+
+
+def test_purge_does_not_follow_a_link_out_of_the_state_folder(host: Host, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "big-disk"
+    elsewhere.mkdir()
+    (elsewhere / "mine").touch()
+    (host.home / "link").symlink_to(elsewhere)
+    host.down(purge=True)
+    assert (elsewhere / "mine").exists()
+    assert not host.home.exists()
+
+
+def test_an_instance_that_another_command_works_on_is_not_removed(host: Host) -> None:
+    with instance.locked(host.settings, "up"), pytest.raises(UsageError, match=r"`\./invoke up` is working on instance 'test'"):
+        host.down()
+    assert host.engine.container(host.settings.node)
+    assert host.settings.kubeconfig.exists()
+
+
+def test_the_next_command_is_said_only_when_something_was_removed() -> None:
+    screen = Screen()
+    down.show(down.Removed(()), screen.progress.console)
+    assert screen.text == ""
+    down.show(down.Removed(("cluster test",)), screen.progress.console)
+    assert screen.lines == ["Next: ./invoke up"]

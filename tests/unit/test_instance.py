@@ -1,0 +1,59 @@
+"""Who works on an instance, and where it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slipway import instance
+from slipway.errors import UsageError
+from slipway.settings import ROOT, Settings, instances
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(ROOT, tmp_path, "test")
+
+
+def test_while_one_command_works_on_an_instance_another_is_refused_and_told_which(settings: Settings) -> None:
+    with (
+        instance.locked(settings, "up"),
+        pytest.raises(UsageError, match=r"`\./invoke up` is working on instance 'test'"),
+        instance.locked(settings, "down"),
+    ):
+        pytest.fail("both work")
+
+
+def test_the_lock_goes_with_the_command_even_one_that_failed(settings: Settings) -> None:
+    with pytest.raises(KeyboardInterrupt), instance.locked(settings, "up --a-long-command-line"):
+        raise KeyboardInterrupt
+    with (
+        instance.locked(settings, "down"),
+        pytest.raises(UsageError, match=r"^`\./invoke down` is"),
+        instance.locked(settings, "up"),
+    ):
+        pytest.fail("both work")
+
+
+def test_two_instances_are_worked_on_side_by_side(settings: Settings, tmp_path: Path) -> None:
+    with instance.locked(settings, "up"), instance.locked(Settings(ROOT, tmp_path, "other"), "up"):
+        pass
+
+
+def test_a_lock_is_not_taken_for_an_instance(settings: Settings) -> None:
+    with instance.locked(settings, "up"):
+        assert instances(settings) == ()
+
+
+def test_a_full_instance_answers_for_every_service_and_part(settings: Settings) -> None:
+    urls = instance.urls(settings, instance.Facts("full", "build"), 8081)
+    assert urls["catalog.prod"] == "http://catalog.prod.localhost:8081"
+    assert {name for name in urls if "." not in name} == {"argocd", "git", "prometheus", "alertmanager"}
+    assert {name.partition(".")[2] for name in urls if "." in name} == {"dev", "qa", "stage", "prod"}
+
+
+def test_a_minimal_instance_names_nothing_that_it_does_not_have(settings: Settings) -> None:
+    urls = instance.urls(settings, instance.Facts("minimal", "build"), 8081)
+    assert {name for name in urls if "." not in name} == {"argocd", "git"}
+    assert {name.partition(".")[2] for name in urls if "." in name} == {"dev"}
