@@ -8,6 +8,8 @@ import pytest
 
 from slipway import delivery, gitserver, names
 from slipway.settings import load
+from slipway.waiting import Failed, Pending, Ready
+from tests.unit.fake_cluster import FakeKube, application, workload
 
 ALL = ("dev", "qa", "stage", "prod")
 
@@ -78,3 +80,56 @@ def test_the_git_server_tells_argo_cd_the_address_that_argo_cd_knows() -> None:
     url = objects("ApplicationSet")["prod"]["template"]["spec"]["source"]["repoURL"]
     assert url == f"{told['base']}/gitops-prod.git"
     assert objects("ApplicationSet")["prod"]["template"]["spec"]["source"]["targetRevision"] == told["branch"]
+
+
+COMMIT, NEWER = "a" * 40, "b" * 40
+
+
+def judge(*objects: dict[str, Any], services: tuple[str, ...] = ("catalog",), commit: str = COMMIT) -> object:
+    return delivery.settled(FakeKube(*objects), "dev", services, commit=commit)
+
+
+def test_an_environment_is_settled_when_every_service_runs_what_git_records() -> None:
+    assert judge(application("catalog", "dev"), workload("catalog", "dev")) == Ready(None)
+
+
+def test_a_service_without_an_application_is_waited_for_by_name() -> None:
+    assert judge(application("cart", "dev"), services=("cart", "catalog")) == Pending(
+        "Argo CD has not made the application of catalog yet"
+    )
+
+
+def test_an_environment_without_any_application_is_not_settled_although_nothing_is_asked_for() -> None:
+    assert judge(services=()) == Pending("Argo CD has not made the application of any service yet")
+
+
+def test_another_environments_applications_and_pods_do_not_count() -> None:
+    there = application("catalog", "dev"), workload("catalog", "dev")
+    assert isinstance(judge(application("catalog", "qa")), Pending)
+    assert judge(*there, application("catalog", "qa", health="Degraded"), workload("catalog", "qa", ready=0)) == Ready(None)
+
+
+def test_an_older_commit_does_not_count() -> None:
+    judged = judge(application("catalog", "dev"), workload("catalog", "dev"), commit=NEWER)
+    assert judged == Pending("catalog: Argo CD looks at aaaaaaaaa, not at bbbbbbbbb yet")
+
+
+def test_without_a_commit_it_is_enough_to_run_what_argo_cd_saw_last() -> None:
+    assert judge(application("catalog", "dev"), workload("catalog", "dev"), services=(), commit="") == Ready(None)
+
+
+def test_a_service_that_is_recorded_but_was_not_asked_for_counts_too() -> None:
+    judged = judge(application("catalog", "dev"), application("mine", "dev", sync="OutOfSync"), workload("catalog", "dev"))
+    assert judged == Pending("mine: OutOfSync with aaaaaaaaa")
+
+
+def test_what_argo_cd_calls_healthy_is_not_settled_before_its_pods_are_ready() -> None:
+    assert judge(application("catalog", "dev"), workload("catalog", "dev", ready=0)) == Pending(
+        "catalog: 0/1 ready, 0/1 available"
+    )
+
+
+def test_a_commit_that_cannot_be_applied_is_not_waited_for() -> None:
+    failed = {"phase": "Failed", "syncResult": {"revision": COMMIT}, "message": "no such kind"}
+    judged = judge(application("catalog", "dev", sync="OutOfSync", operationState=failed), workload("catalog", "dev"))
+    assert judged == Failed("catalog: Argo CD could not apply aaaaaaaaa: no such kind")

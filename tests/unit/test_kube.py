@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kubernetes.client import ApiException
 from kubernetes.dynamic.exceptions import DynamicApiError
 
 from slipway.kube import Kube, KubeError, describe, ready, rollout
@@ -146,3 +148,13 @@ def test_a_refused_object_is_named_with_the_servers_reason(monkeypatch: pytest.M
 
 def test_a_cluster_that_is_not_there_is_not_healthy(tmp_path: Any) -> None:
     assert not Kube(tmp_path / "no-such-kubeconfig", "kind-x").healthy()
+
+
+def test_a_server_that_shows_another_clusters_certificate_is_not_healthy(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ApiException(status=0, reason="SSLError: certificate verify failed")
+
+    client = SimpleNamespace(param_serialize=lambda *_, **__: (), call_api=refuse)  # pyright: ignore[reportUnknownLambdaType]
+    kube = Kube(tmp_path / "kubeconfig", "kind-x")
+    monkeypatch.setitem(vars(kube), "_client", client)
+    assert not kube.healthy()

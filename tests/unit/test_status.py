@@ -1,0 +1,262 @@
+"""What `status` says of an instance, in each state it can be in."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from slipway import engine, status
+from slipway.settings import ROOT, Settings
+from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, application, pod, waiting, workload
+
+ENVIRONMENTS = ("dev", "qa", "stage", "prod")
+PLATFORM = [
+    workload("prometheus", "monitoring", kind="StatefulSet"),
+    workload("argocd-server", "argocd"),
+    workload("coredns", "kube-system", replicas=2),
+    workload("kindnet", "kube-system", kind="DaemonSet"),
+]
+NODE = {"kind": "Node", "metadata": {"name": "test-control-plane"}, "status": {"nodeInfo": {"kubeletVersion": "v1.36.3"}}}
+
+
+def delivered(*environments: str) -> list[dict[str, Any]]:
+    return [item for name in environments for item in (application("catalog", name), workload("catalog", name))]
+
+
+class World:
+    """An instance, with a way to make parts of it ill."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        self.settings = Settings(ROOT, home, "test")
+        self.settings.folder.mkdir(parents=True)
+        self.settings.kubeconfig.touch()
+        self.engine: FakeEngine | None = FakeEngine(test=FakeNode(port=8081))
+        self.kube = FakeKube(NODE, *PLATFORM, *delivered(*reversed(ENVIRONMENTS)))
+        monkeypatch.setattr(engine, "find", lambda _: self.engine)
+        monkeypatch.setattr(status, "Kube", lambda *_: self.kube)
+
+    def replace(self, *items: dict[str, Any]) -> None:
+        new = {(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in items}
+        kept = [
+            item
+            for item in self.kube.objects
+            if (item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) not in new
+        ]
+        self.kube.objects = [*kept, *items]
+
+    def remove(self, kind: str, name: str) -> None:
+        self.kube.objects = [item for item in self.kube.objects if (item["kind"], item["metadata"]["name"]) != (kind, name)]
+
+    def seen(self) -> status.Status:
+        return status.status(self.settings)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    return World(monkeypatch, tmp_path)
+
+
+def shown(seen: status.Status, width: int) -> list[str]:
+    file = io.StringIO()
+    status.show(seen, Console(file=file, width=width, color_system=None, soft_wrap=True))
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_without_an_engine_an_instance_is_absent(world: World) -> None:
+    world.engine = None
+    seen = world.seen()
+    assert (seen.state, seen.healthy) == ("absent", False)
+    assert "No Docker engine runs" in seen.trouble
+
+
+def test_without_a_node_an_instance_is_absent(world: World) -> None:
+    world.engine = FakeEngine()
+    assert world.seen().state == "absent"
+    assert "`./invoke up` makes it" in world.seen().trouble
+
+
+def test_a_node_that_kind_did_not_finish_is_unfinished(world: World) -> None:
+    world.engine = FakeEngine(test=FakeNode(profile=None))
+    assert world.seen().state == "unfinished"
+
+
+def test_a_stopped_instance_says_so_and_how_it_starts(world: World) -> None:
+    world.engine = FakeEngine(test=FakeNode(status="exited"))
+    seen = world.seen()
+    assert (seen.state, seen.node) == ("stopped", "test-control-plane (exited)")
+    assert "`./invoke up` starts it again" in seen.trouble
+
+
+def test_looking_starts_nothing(world: World) -> None:
+    node = FakeNode(status="exited")
+    world.engine = FakeEngine(test=node)
+    world.seen()
+    assert node.started == 0
+
+
+def test_an_api_server_that_does_not_answer_is_unreachable(world: World) -> None:
+    world.kube.answers = False
+    assert world.seen().state == "unreachable"
+
+
+def test_a_lost_kubeconfig_is_unreachable(world: World) -> None:
+    world.settings.kubeconfig.unlink()
+    seen = world.seen()
+    assert (seen.state, seen.kubeconfig) == ("unreachable", "")
+
+
+def test_an_instance_in_which_all_is_well_is_healthy(world: World) -> None:
+    seen = world.seen()
+    assert (seen.state, seen.trouble, seen.profile, seen.kubernetes) == ("healthy", "", "full", "v1.36.3")
+    assert seen.healthy
+    assert [part.name for part in seen.platform] == ["coredns", "kindnet", "argocd-server", "prometheus"]
+    assert not [part for part in (*seen.platform, *seen.services) if part.trouble]
+
+
+def test_services_come_in_the_order_of_promotion_with_all_that_git_records(world: World) -> None:
+    first, *others = world.seen().services
+    assert [row.environment for row in (first, *others)] == list(ENVIRONMENTS)
+    assert first == status.Service(
+        environment="dev",
+        service="catalog",
+        version="0.1.0",
+        digest=f"sha256:{'d' * 64}",
+        commit="c0ffee" * 6 + "c0de",
+        sync="Synced",
+        health="Healthy",
+        ready=1,
+        replicas=1,
+        url="http://catalog.dev.localhost:8081",
+        trouble="",
+    )
+
+
+def test_a_service_in_trouble_carries_its_pods_reason(world: World) -> None:
+    world.replace(
+        workload("catalog", "qa", ready=0),
+        application("catalog", "qa", health="Degraded"),
+        pod("catalog-1", "qa", app="catalog", containerStatuses=waiting("CrashLoopBackOff", exit_code=1)),
+        pod("catalog-2", "dev", app="catalog", containerStatuses=waiting("ImagePullBackOff")),
+    )
+    seen = world.seen()
+    assert (seen.state, seen.trouble.partition(".")[0]) == ("degraded", "1 part(s) in trouble")
+    (ill,) = [row for row in seen.services if row.trouble]
+    assert (ill.environment, ill.trouble) == ("qa", "container main: CrashLoopBackOff, last exit code 1")
+
+
+def test_a_service_whose_pods_say_nothing_carries_what_its_rollout_lacks(world: World) -> None:
+    world.replace(workload("catalog", "qa", replicas=2, ready=1))
+    assert [row.trouble for row in world.seen().services if row.trouble] == ["1/2 ready, 1/2 available"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "trouble"),
+    [
+        ({"sync": "OutOfSync"}, "Argo CD says OutOfSync, Healthy"),
+        ({"health": "Progressing"}, "Argo CD says Synced, Progressing"),
+        ({"sync": "Unknown", "conditions": [{"type": "ComparisonError", "message": "no such path"}]}, "no such path"),
+    ],
+)
+def test_a_service_that_runs_but_is_not_what_git_says_is_in_trouble(world: World, changed: dict[str, Any], trouble: str) -> None:
+    world.replace(application("catalog", "qa", **changed))
+    assert world.seen().state == "degraded"
+    assert [row.trouble for row in world.seen().services if row.trouble] == [trouble]
+
+
+def test_an_application_without_its_deployment_is_in_trouble(world: World) -> None:
+    world.kube.objects = [item for item in world.kube.objects if item["metadata"].get("namespace") != "prod"]
+    (ill,) = [row for row in world.seen().services if row.trouble]
+    assert (ill.environment, ill.replicas, ill.digest) == ("prod", 0, "")
+    assert ill.trouble == "Argo CD has not made its Deployment yet"
+
+
+@pytest.mark.parametrize(
+    ("item", "trouble"),
+    [
+        (workload("argocd-server", "argocd", ready=0), "0/1 ready, 0/1 available"),
+        (workload("kindnet", "kube-system", kind="DaemonSet", ready=0), "0/1 ready"),
+        (workload("prometheus", "monitoring", kind="StatefulSet", ready=0), "0/1 ready, 0/1 available"),
+    ],
+)
+def test_a_part_of_the_platform_that_is_not_ready_makes_the_instance_degraded(
+    world: World, item: dict[str, Any], trouble: str
+) -> None:
+    world.replace(item)
+    seen = world.seen()
+    assert seen.state == "degraded"
+    assert [(part.name, part.trouble) for part in seen.platform if part.trouble] == [(item["metadata"]["name"], trouble)]
+
+
+def test_a_part_of_the_platform_carries_its_pods_reason(world: World) -> None:
+    broken = pod("argocd-server-1", "argocd", app="argocd-server", containerStatuses=waiting("ImagePullBackOff", "no such image"))
+    world.replace(workload("argocd-server", "argocd", ready=0), broken)
+    (ill,) = [part for part in world.seen().platform if part.trouble]
+    assert ill.trouble == "container main: ImagePullBackOff no such image"
+
+
+def test_an_environment_that_nothing_was_delivered_to_is_named(world: World) -> None:
+    world.remove("Application", "catalog-stage")
+    seen = world.seen()
+    assert seen.state == "degraded"
+    assert seen.trouble.startswith("Nothing delivered to stage yet.")
+
+
+def test_a_minimal_instance_does_not_lack_what_it_is_not_to_have(world: World) -> None:
+    world.engine = FakeEngine(test=FakeNode(profile="minimal"))
+    world.kube.objects = [NODE, *PLATFORM, *delivered("dev")]
+    seen = world.seen()
+    assert seen.state == "healthy"
+    assert "prometheus" not in seen.urls
+
+
+def test_workloads_of_others_are_not_judged(world: World) -> None:
+    world.replace(workload("mine", "default", ready=0))
+    assert world.seen().healthy
+
+
+def test_an_application_for_an_environment_that_nobody_knows_is_left_out(world: World) -> None:
+    world.replace(application("mine", "elsewhere", health="Degraded"))
+    assert {row.environment for row in world.seen().services} == set(ENVIRONMENTS)
+
+
+def test_a_machine_reads_the_same_as_a_person(world: World) -> None:
+    read = json.loads(json.dumps(world.seen().as_dict()))
+    assert set(read) == {
+        *("instance", "state", "profile", "kubernetes", "node", "kubeconfig", "urls", "platform", "services", "trouble")
+    }
+    assert set(read["platform"][0]) == {"name", "namespace", "ready", "replicas", "trouble"}
+    assert read["services"][0]["url"] == read["urls"]["catalog.dev"] == "http://catalog.dev.localhost:8081"
+
+
+@pytest.mark.parametrize(("width", "with_url"), [(140, True), (90, False)])
+def test_the_table_has_addresses_only_where_there_is_room(world: World, width: int, with_url: bool) -> None:
+    lines = shown(world.seen(), width)
+    (head,) = [line for line in lines if line.startswith("ENV")]
+    (row,) = [line for line in lines if line.startswith("prod")]
+    assert head.endswith("URL") is with_url
+    assert row.split()[:8] == ["prod", "catalog", "0.1.0", "dddddddd", "c0ffeec0", "Synced", "Healthy", "1/1"]
+    assert row.endswith("http://catalog.prod.localhost:8081") is with_url
+    assert max(map(len, lines)) <= width
+
+
+def test_trouble_is_shown_beside_what_it_is_about_and_brackets_in_it_are_kept(world: World) -> None:
+    world.replace(
+        workload("catalog", "qa", ready=0),
+        pod("catalog-1", "qa", app="catalog", containerStatuses=waiting("ErrImagePull", "[rpc] error")),
+        workload("argocd-server", "argocd", ready=0),
+    )
+    lines = shown(world.seen(), 140)
+    assert "  qa/catalog: container main: ErrImagePull [rpc] error" in lines
+    assert "  platform: 3 of 4 parts ready" in lines
+    assert "    argocd/argocd-server: 0/1 ready, 0/1 available" in lines
+    assert lines[-1].startswith("2 part(s) in trouble. `./invoke up` repairs")
+
+
+def test_an_absent_instance_is_two_lines(world: World) -> None:
+    world.engine = FakeEngine()
+    assert shown(world.seen(), 80) == ["● test  absent", "", "There is no such instance. `./invoke up` makes it."]
