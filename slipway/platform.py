@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ def remote_write(environ: Mapping[str, str] = os.environ) -> RemoteWrite | None:
         if given := [name for name in (_USER, _PASSWORD_FILE, _TOKEN_FILE) if environ.get(name)]:
             raise UsageError(f"{given[0]} is set, but {_URL} is not: say where to send, or unset it.")
         return None
+    if not re.fullmatch(r"https?://[^/@\s]+(/\S*)?", url):
+        raise UsageError(f"{_URL} must be an http or https address without a user or password, which have settings of their own.")
     if environ.get(_PASSWORD_FILE) and not environ.get(_USER):
         raise UsageError(f"{_PASSWORD_FILE} is set, but {_USER} is not: say whose password it is, or unset it.")
     if environ.get(_TOKEN_FILE) and environ.get(_USER):

@@ -181,6 +181,7 @@ class _Work:
     def steps(self) -> list[Step]:
         """Every step, with what it needs."""
         stock = self.source == "pull"
+        bases = () if stock else ("image python-build",)  # upstream's Python has what installs packages
         parts: dict[str, tuple[Callable[[Phase], None], tuple[str, ...]]] = {
             "storage": (self._storage, () if stock else ("local-path",)),
             "git server": (self._git_server, ("git-server",)),
@@ -198,7 +199,7 @@ class _Work:
                 for name, (do, images) in parts.items()
             ),
             Step("projects", self._projects, ("argo cd",)),
-            Step("service images", self._service_images, ("image python", "image python-build", "registry")),
+            Step("service images", self._service_images, ("image python", *bases, "registry")),
             Step("first records", self._first_records, ("service images", "git server", "gateway", "storage")),
             Step("delivery", self._delivery, ("first records", "projects")),
             Step("platform", self._platform, (*parts, "projects")),

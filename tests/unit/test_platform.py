@@ -65,7 +65,7 @@ def test_a_copy_may_need_nothing_a_password_or_a_token(secret: str) -> None:
 )
 def test_settings_that_contradict_each_other_are_refused(secret: str, given: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        platform.remote_write(dict.fromkeys(given, secret))
+        platform.remote_write({name: THERE if name == URL else secret for name in given})
 
 
 def test_a_secret_that_cannot_be_read_is_said_with_the_setting_that_names_it(tmp_path: Path) -> None:
@@ -112,3 +112,10 @@ def test_storage_has_a_namespace_of_its_own_and_helm_renders_for_the_pinned_kube
     assert (first["kind"], first["metadata"]["name"]) == ("Namespace", "local-path-storage")
     assert first["metadata"]["labels"] == {"slipway.dev/owner": "slipway"}
     assert rendered["local-path"]["kubernetes"] == load().versions["versions"]["kubernetes"]
+
+
+@pytest.mark.parametrize("url", ["https://me:hunter2@metrics.example.com/write", "metrics.example.com", "ftp://x/y", "https://"])
+def test_an_address_that_holds_a_password_or_is_none_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(UsageError, match=f"{URL} must be an http or https address") as refused:
+        platform.remote_write({URL: url})
+    assert "hunter2" not in str(refused.value)
