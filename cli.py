@@ -45,11 +45,12 @@ class Terminated(KeyboardInterrupt):
     """Another program asked this one to end (SIGTERM); everything is ended as it is on Ctrl-C."""
 
 
-def door(group: str, *, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Body], Door]:
+def door(group: str, *, help: Mapping[str, str] | None = None, unfinished: str = "", **options: Any) -> Callable[[Body], Door]:
     """A task of a group: its body may raise SlipwayError, and returns the exit code or None.
 
     Args:
         group: The heading in `./invoke --list` under which it stands.
+        unfinished: What to do after an interrupt, when it leaves something behind.
         help: What flags mean; those that the task does not have are left out.
         **options: Anything else that Invoke's own `task` takes.
     """
@@ -58,7 +59,7 @@ def door(group: str, *, help: Mapping[str, str] | None = None, **options: Any) -
         @functools.wraps(body)
         def guarded(*args: Any, **flags: Any) -> None:
             _in_own_environment()
-            code = _call(functools.partial(body, *args, **flags), unfinished=group == "Start")
+            code = _call(functools.partial(body, *args, **flags), unfinished=unfinished)
             if code:
                 raise Exit(code=code)
 
@@ -77,7 +78,7 @@ def _in_own_environment() -> None:
         os.execv(ROOT / "invoke", [str(ROOT / "invoke"), *sys.argv[1:]])
 
 
-def _call(body: Callable[[], int | None], *, unfinished: bool) -> int | None:
+def _call(body: Callable[[], int | None], *, unfinished: str) -> int | None:
     from slipway import shell
     from slipway.errors import SlipwayError
 
@@ -90,7 +91,7 @@ def _call(body: Callable[[], int | None], *, unfinished: bool) -> int | None:
     except KeyboardInterrupt as interrupt:
         shell.end_all()
         ended, code = ("Ended", TERMINATED_CODE) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED_CODE)
-        raise Exit(f"\n{ended}. {UNFINISHED if unfinished else ''}".rstrip(), code) from None
+        raise Exit(f"\n{ended}. {unfinished}".rstrip(), code) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -112,7 +113,10 @@ def _log_commands(wanted: str) -> None:
     if not wanted:
         return
     level = logging.getLevelNamesMapping().get(wanted.upper())
-    handler = logging.StreamHandler() if level else logging.FileHandler(wanted)
+    try:
+        handler = logging.StreamHandler() if level else logging.FileHandler(wanted)
+    except OSError as error:
+        _fail(f"SLIPWAY_LOG is {wanted!r}, neither a level such as debug nor a file to write: {error.strerror}", USAGE_CODE)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("slipway")
     logger.addHandler(handler)

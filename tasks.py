@@ -27,7 +27,7 @@ FLAGS = {
 door = partial(cli.door, help=FLAGS)
 
 
-@door("Start")
+@door("Start", unfinished=cli.UNFINISHED)
 def up(_: Context, name: str = "", source: str = "auto", profile: str = "", json: bool = False) -> None:
     """Make an instance, or repair it: a cluster that Argo CD fills from Git."""
     from slipway import up
@@ -38,7 +38,7 @@ def up(_: Context, name: str = "", source: str = "auto", profile: str = "", json
     cli.answer(made, json=json, show=up.show)
 
 
-@door("Start")
+@door("Start", unfinished=cli.UNFINISHED)
 def down(_: Context, name: str = "", purge: bool = False, json: bool = False) -> None:
     """Remove an instance, whatever state it is in; its images stay for the next one."""
     from slipway import down

@@ -17,7 +17,7 @@ import requests.exceptions
 from docker.models.containers import Container
 from docker.tls import TLSConfig
 
-from slipway import dockerd, machine, names, shell
+from slipway import dockerd, machine, names, shell, waiting
 from slipway.address import Address, addresses
 from slipway.errors import SlipwayError, ToolMissing
 from slipway.machine import Machine
@@ -143,6 +143,7 @@ class Engine:
     def _follow(self, lines: Any, what: str, digest: re.Pattern[str], phase: Phase | None) -> str:
         found, layers = "", dict[str, bool]()
         for line in lines:
+            waiting.go_on()
             if "error" in line:
                 raise EngineError(f"{what}: {line['error']}")
             status = str(line.get("status", ""))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from slipway import machine, shell
+from slipway import machine, shell, waiting
 from slipway.errors import PinMismatch, SlipwayError
 from slipway.machine import Machine
 from slipway.progress import Phase
@@ -122,6 +122,7 @@ def _fetch(url: str, file: Path, phase: Phase, *, hint: str) -> str:
         with urllib.request.urlopen(url, timeout=SILENCE_TIMEOUT) as answer, file.open("wb") as sink:  # noqa: S310 - checked
             total = int(answer.headers.get("Content-Length") or 0)
             while chunk := answer.read(_CHUNK):
+                waiting.go_on()
                 seen.update(chunk)
                 sink.write(chunk)
                 phase.parts(sink.tell() // _CHUNK, total // _CHUNK)

@@ -62,8 +62,8 @@ class SystemClock:
         Raises:
             WaitFailed: Every wait of this process was called off meanwhile.
         """
-        if _called_off.wait(seconds):
-            raise WaitFailed("interrupted")
+        _called_off.wait(seconds)
+        go_on()
 
 
 _called_off = threading.Event()
@@ -77,6 +77,16 @@ def call_off() -> None:
 def resume() -> None:
     """Let this process wait again."""
     _called_off.clear()
+
+
+def go_on() -> None:
+    """Return unless every wait was called off: for long work that asks for the next piece instead of waiting.
+
+    Raises:
+        WaitFailed: It was.
+    """
+    if _called_off.is_set():
+        raise WaitFailed("interrupted")
 
 
 # A probe costs little and most waits are short: start fast, then back off.
@@ -152,4 +162,4 @@ def _sentence(message: str, hint: str) -> str:
     return f"{message}\n{hint}" if hint else message
 
 
-__all__ = ["Clock", "Failed", "Pending", "Probe", "Ready", "SystemClock", "call_off", "resume", "stays", "wait_for"]
+__all__ = ["Clock", "Failed", "Pending", "Probe", "Ready", "SystemClock", "call_off", "go_on", "resume", "stays", "wait_for"]

@@ -38,7 +38,7 @@ def fresh() -> Collection:
     return importlib.reload(tasks).namespace
 
 
-def run(*words: str, body: Callable[[], int | None] | None = None, group: str = "Look") -> int:
+def run(*words: str, body: Callable[[], int | None] | None = None, unfinished: str = "") -> int:
     """The exit code of a command line; with a body, of a program that has it as its only task, `act`."""
     namespace = fresh()
     if body:
@@ -47,7 +47,7 @@ def run(*words: str, body: Callable[[], int | None] | None = None, group: str = 
             """Act."""
             return body()
 
-        namespace = Collection(cli.door(group, help=tasks.FLAGS)(act))
+        namespace = Collection(cli.door("Look", help=tasks.FLAGS, unfinished=unfinished)(act))
     with pytest.raises(SystemExit) as ended:
         cli.Slipway(namespace=namespace, binary="./invoke").run(["./invoke", *words])
         raise SystemExit(0)
@@ -101,13 +101,13 @@ def test_an_interrupt_ends_what_runs_and_says_how_to_go_on(
 ) -> None:
     ended: list[bool] = []
     monkeypatch.setattr(shell, "end_all", lambda: ended.append(True))
-    assert run("act", body=raising(KeyboardInterrupt()), group="Start") == 130
+    assert run("act", body=raising(KeyboardInterrupt()), unfinished="Go on by up.") == 130
     assert ended == [True]
-    assert capsys.readouterr().err == f"\nInterrupted. {cli.UNFINISHED}\n"
+    assert capsys.readouterr().err == "\nInterrupted. Go on by up.\n"
 
 
-def test_an_interrupt_of_what_changes_nothing_says_only_that(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("act", body=raising(KeyboardInterrupt()), group="Look") == 130
+def test_an_interrupt_of_what_leaves_nothing_says_only_that(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("act", body=raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
@@ -117,8 +117,8 @@ def test_a_request_to_end_is_treated_as_an_interrupt(capsys: pytest.CaptureFixtu
     def ask_oneself() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert run("act", body=ask_oneself, group="Start") == 143
-    assert "`./invoke up` goes on from here" in capsys.readouterr().err
+    assert run("act", body=ask_oneself, unfinished="Go on by up.") == 143
+    assert capsys.readouterr().err == "\nEnded. Go on by up.\n"
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -259,6 +259,27 @@ def test_every_command_run_is_logged_when_asked_for(
     monkeypatch.setenv("SLIPWAY_LOG", str(tmp_path / "log"))
     run("act", body=work)
     assert "slipway.shell run true 'with words'" in (tmp_path / "log").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLIPWAY_LOG", str(tmp_path / "no" / "folder"))
+    assert run("act", body=lambda: None) == 2
+    assert "neither a level such as debug nor a file to write" in capsys.readouterr().err
+
+
+def test_what_makes_or_removes_says_how_to_go_on_after_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from slipway import down
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(down, "down", interrupted)
+    assert run("down") == 130
+    assert "`./invoke up` goes on from here; `./invoke down` removes what there is." in capsys.readouterr().err
 
 
 def test_tasks_are_doors_and_not_rooms() -> None:

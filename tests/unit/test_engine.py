@@ -8,10 +8,10 @@ from typing import Any
 import docker.errors
 import pytest
 
-from slipway import dockerd, engine, machine, shell
+from slipway import dockerd, engine, machine, shell, waiting
 from slipway.address import Address
 from slipway.engine import Engine, EngineError
-from slipway.errors import ToolMissing
+from slipway.errors import ToolMissing, WaitFailed
 from slipway.progress import Phase
 from slipway.settings import Settings
 from tests.unit.fakes import Screen
@@ -87,6 +87,15 @@ def test_a_refused_push_is_an_error_although_the_engine_answers_200() -> None:
 def test_a_push_that_names_no_digest_is_an_error() -> None:
     with pytest.raises(EngineError, match="without naming a digest"):
         made(api=talk({"status": "Pushed", "id": "x"})).push("localhost:5001/a:1")
+
+
+def test_a_transfer_ends_when_everything_is_called_off() -> None:
+    waiting.call_off()
+    try:
+        with pytest.raises(WaitFailed, match="interrupted"):
+            made(api=talk({"status": f"1: digest: {DIGEST} size: 528"})).push("localhost:5001/a:1")
+    finally:
+        waiting.resume()
 
 
 def test_a_pull_tells_the_digest_and_how_far_it_is() -> None:

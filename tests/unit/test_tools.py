@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from slipway import machine, shell, tools
-from slipway.errors import PinMismatch, SlipwayError
+from slipway import machine, shell, tools, waiting
+from slipway.errors import PinMismatch, SlipwayError, WaitFailed
 from slipway.progress import Phase
 from slipway.settings import ROOT, Settings, load
 
@@ -62,6 +62,16 @@ def test_a_tool_with_the_right_sum_is_kept_executable(tmp_path: Path, asked: lis
 def test_a_tool_with_another_sum_is_refused_and_nothing_of_it_is_kept(tmp_path: Path, asked: list[str]) -> None:
     with pytest.raises(PinMismatch, match=r"has the sum .*Install kubectl 1\.36\.3 yourself"):
         fetch(pinned(tmp_path, b"another program"), tmp_path / "bin" / "kubectl")
+    assert list((tmp_path / "bin").iterdir()) == []
+
+
+def test_a_download_ends_when_everything_is_called_off_and_nothing_of_it_is_kept(tmp_path: Path, asked: list[str]) -> None:
+    waiting.call_off()
+    try:
+        with pytest.raises(WaitFailed, match="interrupted"):
+            fetch(pinned(tmp_path, b"program"), tmp_path / "bin" / "kubectl")
+    finally:
+        waiting.resume()
     assert list((tmp_path / "bin").iterdir()) == []
 
 

@@ -109,6 +109,16 @@ def test_a_wait_that_is_called_off_ends_at_once_in_whatever_thread() -> None:
     assert time.monotonic() - started < 2
 
 
+def test_long_work_that_asks_whether_to_go_on_is_ended_too() -> None:
+    waiting.go_on()
+    waiting.call_off()
+    try:
+        with pytest.raises(WaitFailed, match="interrupted"):
+            waiting.go_on()
+    finally:
+        waiting.resume()
+
+
 def test_after_resume_waiting_works_again() -> None:
     waiting.call_off()
     waiting.resume()
