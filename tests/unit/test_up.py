@@ -172,6 +172,7 @@ def test_an_instance_keeps_the_profile_and_source_that_it_was_made_with(world: W
     assert world.up().profile == "minimal"
     assert world.works == [("minimal", "build", False)]
     assert world.asked[0] == "source build"
+    assert "because" not in world.screen.text
 
 
 @pytest.mark.parametrize("state", ["running", "exited"])
