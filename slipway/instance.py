@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from slipway import names
 from slipway.errors import UsageError
+from slipway.kube import Kube, Object
 from slipway.settings import Settings
+
+_PLATFORM = "platform"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,30 @@ def locked(settings: Settings, command: str) -> Generator[None]:
         file.write(f"./invoke {command}")
         file.flush()
         yield
+
+
+def publish(kube: Kube, workloads: Iterable[Object]) -> None:
+    """Keep in the cluster which workloads the platform consists of, so that a missing one is noticed."""
+    listed = sorted(f"{item['kind']} {item['metadata']['namespace']}/{item['metadata']['name']}" for item in workloads)
+    kube.apply(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": _PLATFORM, "namespace": names.SYSTEM, "labels": {names.OWNER_LABEL: names.OWNER}},
+                "data": {"workloads": "\n".join(listed)},
+            }
+        ]
+    )
+
+
+def expected(kube: Kube) -> frozenset[tuple[str, str, str]] | None:
+    """Kind, namespace and name of each workload of the platform; None when `up` did not come that far yet."""
+    found = kube.get("ConfigMap", _PLATFORM, namespace=names.SYSTEM)
+    if found is None:
+        return None
+    lines = (line.partition(" ") for line in found["data"]["workloads"].splitlines())
+    return frozenset((kind, *path.partition("/")[::2]) for kind, _, path in lines)
 
 
 def urls(settings: Settings, facts: Facts, port: int) -> Mapping[str, str]:

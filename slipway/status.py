@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from slipway import argocd, cluster, engine, instance, names
 from slipway.bundle import pod_trouble
-from slipway.kube import Kube, rollout
+from slipway.kube import Kube, ready, rollout
 from slipway.settings import Settings
 from slipway.waiting import Ready
 
@@ -99,14 +99,17 @@ def status(settings: Settings) -> Status:
 
 
 def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Facts) -> Status:
-    with ThreadPoolExecutor(5) as pool:
+    with ThreadPoolExecutor(7) as pool:
         asked = {kind: pool.submit(kube.list, kind, api_version="apps/v1") for kind in ("Deployment", "StatefulSet", "DaemonSet")}
         pods_asked = pool.submit(kube.list, "Pod")
         nodes_asked = pool.submit(kube.get, "Node", node.name)
         apps_asked = pool.submit(argocd.applications, kube)
+        expected_asked = pool.submit(instance.expected, kube)
         workloads = [item for future in asked.values() for item in future.result()]
-        pods, apps, this = pods_asked.result(), apps_asked.result(), nodes_asked.result() or {}
-    parts = tuple(_part(item, pods) for item in workloads if item["metadata"]["namespace"] in PLATFORM_NAMESPACES)
+        pods, apps = pods_asked.result(), apps_asked.result()
+        this, expected = nodes_asked.result(), expected_asked.result()
+    platform = [item for item in workloads if item["metadata"]["namespace"] in PLATFORM_NAMESPACES]
+    parts = (*(_part(item, pods) for item in platform), *_missing(platform, expected))
     # Somebody may have made an application of their own with our label, for an environment that the policy does not name.
     services = tuple(_service(app, workloads, pods, node.http_port) for app in apps if app.environment in settings.environments)
     order = list(settings.environments)
@@ -114,14 +117,22 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
     wrong = [row for row in (*parts, *services) if row.trouble]
     lacking = [name for name in settings.profile(facts.profile).environments if not any(s.environment == name for s in services)]
     trouble = ""
-    if wrong or lacking:
-        trouble = f"{len(wrong)} part(s) in trouble. " if wrong else f"Nothing delivered to {', '.join(lacking)} yet. "
+    judged = ready(this)
+    if not isinstance(judged, Ready):
+        trouble = f"The node is not ready: {judged.why}. "
+    elif wrong:
+        trouble = f"{len(wrong)} part(s) in trouble. "
+    elif lacking:
+        trouble = f"Nothing delivered to {', '.join(lacking)} yet. "
+    elif expected is None:
+        trouble = "It was not finished. "
+    if trouble:
         trouble += "`./invoke up` repairs what it can; docs/troubleshooting.md goes on from the symptom."
     return Status(
         instance=settings.instance,
         state="degraded" if trouble else "healthy",
         profile=facts.profile,
-        kubernetes=(this.get("status") or {}).get("nodeInfo", {}).get("kubeletVersion", ""),
+        kubernetes=((this or {}).get("status") or {}).get("nodeInfo", {}).get("kubeletVersion", ""),
         node=f"{node.name} ({node.state})",
         kubeconfig=str(settings.kubeconfig),
         urls=instance.urls(settings, facts, node.http_port),
@@ -134,15 +145,23 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
 def _part(item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Part:
     meta, state = item["metadata"], item.get("status") or {}
     if item["kind"] == "DaemonSet":
-        ready, wanted = state.get("numberReady") or 0, state.get("desiredNumberScheduled") or 0
-        well = ready >= wanted
-        why = "" if well else f"{ready}/{wanted} ready"
+        count, wanted = state.get("numberReady") or 0, state.get("desiredNumberScheduled") or 0
+        well = count >= wanted
+        why = "" if well else f"{count}/{wanted} ready"
     else:
-        ready, wanted = state.get("readyReplicas") or 0, item["spec"].get("replicas", 1)
+        count, wanted = state.get("readyReplicas") or 0, item["spec"].get("replicas", 1)
         judged = rollout(item)
         well = isinstance(judged, Ready)
         why = "" if isinstance(judged, Ready) else judged.why
-    return Part(meta["name"], meta["namespace"], ready, wanted, "" if well else _trouble(item, pods) or why)
+        if not wanted:
+            well, why = False, "scaled to nothing"
+    return Part(meta["name"], meta["namespace"], count, wanted, "" if well else _trouble(item, pods) or why)
+
+
+def _missing(there: Sequence[Mapping[str, Any]], expected: frozenset[tuple[str, str, str]] | None) -> Iterable[Part]:
+    found = {(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) for item in there}
+    for kind, namespace, name in sorted((expected or frozenset()) - found):
+        yield Part(name, namespace, 0, 1, f"its {kind} is gone")
 
 
 def _service(

@@ -342,6 +342,7 @@ class _Work:
 
     def _platform(self, phase: Phase) -> None:
         workloads = [item for item in self.applied if item["kind"] in ("Deployment", "StatefulSet")]
+        instance.publish(self.kube, workloads)
         for done, item in enumerate(workloads):
             phase.parts(done, len(workloads))
             meta = item["metadata"]

@@ -16,13 +16,17 @@ from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e.conftest import COMMAND_TIMEOUT, Instance, fetch
 
+# A shell makes programs in its background ignore Ctrl-C, and so all that they start; these words undo that.
+HEEDING_INTERRUPTS = ("env", "--default-signal=INT", str(ROOT / "invoke"))
+
 
 @pytest.fixture(scope="module")
 def second(named: Callable[[str], Instance], instance: Instance) -> Instance:
     """A minimal instance beside the first, whose making was interrupted once and then resumed."""
     made = named("e2e-second")
-    words = [str(ROOT / "invoke"), "up", "--profile", "minimal"]
-    process = subprocess.Popen(words, env={**os.environ, **made.environ}, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    words = ["up", "--profile", "minimal"]
+    environ = {**os.environ, **made.environ}
+    process = subprocess.Popen([*HEEDING_INTERRUPTS, *words], env=environ, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     wait_for(
         "kind to be making the node",
         lambda: Ready(None) if _container(made) else Pending("there is no node yet"),
@@ -32,7 +36,7 @@ def second(named: Callable[[str], Instance], instance: Instance) -> Instance:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "./invoke up" in errors
-    made.invoke(*words[1:], timeout=900)
+    made.invoke(*words, timeout=900)
     return made
 
 

@@ -37,7 +37,10 @@ def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factor
     (folder / "versions.toml").write_text(text)
     with mirror(engine) as running:
         for name, upstream in tomllib.loads(text)["pull"].items():
-            image = _self_contained_node(instance, engine, plan, folder) if name == "node" else plan.image(name)
+            # Upstream's Python has what installs packages.
+            image = plan.image("python-build" if name == "python" else name)
+            if name == "node":
+                image = _self_contained_node(instance, engine, plan, folder)
             running.publish(image, upstream)
         yield _up(named, plan, running, folder)
 

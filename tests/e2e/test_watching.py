@@ -90,9 +90,9 @@ def test_a_third_party_receives_a_copy_of_every_sample(instance: Instance) -> No
 
         wait_for("samples at the receiver", received, timeout=SCRAPE_TIMEOUT, tolerate=NOT_YET)
     finally:
+        instance.invoke("up")  # while there is still somebody to take the last samples
         for item in _receiver(image):
             instance.kube.delete(item["kind"], RECEIVER, namespace=names.LOCAL, api_version=item["apiVersion"])
-        instance.invoke("up")
 
 
 def _receiver(image: str) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -12,6 +11,7 @@ import pytest
 
 from slipway import shell
 from slipway.settings import ROOT, load
+from tests.e2e.test_lifecycle import HEEDING_INTERRUPTS
 
 NAME = "long-interrupts"
 UP_TIMEOUT = 1800.0
@@ -26,8 +26,8 @@ def invoke(*words: str, timeout: float = 300.0, check: bool = True) -> shell.Res
 
 def interrupted(after: float) -> int:
     """The exit code of an `up` that got Ctrl-C so many seconds after its start, unless it was done by then."""
-    words = [str(ROOT / "invoke"), "up", "--name", NAME, "--profile", "minimal"]
-    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, env=dict(os.environ)) as process:
+    words = [*HEEDING_INTERRUPTS, "up", "--name", NAME, "--profile", "minimal"]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE) as process:
         timer = threading.Timer(after, process.send_signal, [signal.SIGINT])
         timer.start()
         process.communicate(timeout=UP_TIMEOUT)

@@ -21,7 +21,17 @@ PLATFORM = [
     workload("coredns", "kube-system", replicas=2),
     workload("kindnet", "kube-system", kind="DaemonSet"),
 ]
-NODE = {"kind": "Node", "metadata": {"name": "test-control-plane"}, "status": {"nodeInfo": {"kubeletVersion": "v1.36.3"}}}
+READY = {"type": "Ready", "status": "True"}
+NODE = {
+    "kind": "Node",
+    "metadata": {"name": "test-control-plane"},
+    "status": {"nodeInfo": {"kubeletVersion": "v1.36.3"}, "conditions": [READY]},
+}
+PUBLISHED = {
+    "kind": "ConfigMap",
+    "metadata": {"name": "platform", "namespace": "slipway-system"},
+    "data": {"workloads": "Deployment argocd/argocd-server\nStatefulSet monitoring/prometheus"},
+}
 
 
 def delivered(*environments: str) -> list[dict[str, Any]]:
@@ -36,7 +46,7 @@ class World:
         self.settings.folder.mkdir(parents=True)
         self.settings.kubeconfig.touch()
         self.engine: FakeEngine | None = FakeEngine(test=FakeNode(port=8081))
-        self.kube = FakeKube(NODE, *PLATFORM, *delivered(*reversed(ENVIRONMENTS)))
+        self.kube = FakeKube(NODE, PUBLISHED, *PLATFORM, *delivered(*reversed(ENVIRONMENTS)))
         monkeypatch.setattr(engine, "find", lambda _: self.engine)
         monkeypatch.setattr(status, "Kube", lambda *_: self.kube)
 
@@ -208,7 +218,7 @@ def test_an_environment_that_nothing_was_delivered_to_is_named(world: World) -> 
 
 def test_a_minimal_instance_does_not_lack_what_it_is_not_to_have(world: World) -> None:
     world.engine = FakeEngine(test=FakeNode(profile="minimal"))
-    world.kube.objects = [NODE, *PLATFORM, *delivered("dev")]
+    world.kube.objects = [NODE, PUBLISHED, *PLATFORM, *delivered("dev")]
     seen = world.seen()
     assert seen.state == "healthy"
     assert "prometheus" not in seen.urls
@@ -260,3 +270,28 @@ def test_trouble_is_shown_beside_what_it_is_about_and_brackets_in_it_are_kept(wo
 def test_an_absent_instance_is_two_lines(world: World) -> None:
     world.engine = FakeEngine()
     assert shown(world.seen(), 80) == ["● test  absent", "", "There is no such instance. `./invoke up` makes it."]
+
+
+def test_a_part_of_the_platform_that_somebody_deleted_is_missed(world: World) -> None:
+    world.remove("Deployment", "argocd-server")
+    seen = world.seen()
+    assert seen.state == "degraded"
+    assert [(part.name, part.trouble) for part in seen.platform if part.trouble] == [("argocd-server", "its Deployment is gone")]
+
+
+def test_a_part_of_the_platform_that_was_scaled_to_nothing_is_in_trouble(world: World) -> None:
+    world.replace(workload("argocd-server", "argocd", replicas=0))
+    assert [part.trouble for part in world.seen().platform if part.trouble] == ["scaled to nothing"]
+
+
+def test_an_instance_whose_up_was_interrupted_before_its_end_is_not_called_healthy(world: World) -> None:
+    world.remove("ConfigMap", "platform")
+    seen = world.seen()
+    assert seen.state == "degraded"
+    assert seen.trouble.startswith("It was not finished")
+
+
+def test_a_node_that_is_not_ready_is_said_first(world: World) -> None:
+    sick = {"type": "Ready", "status": "False", "message": "container runtime is down"}
+    world.replace({**NODE, "status": {"conditions": [sick]}})
+    assert world.seen().trouble.startswith("The node is not ready: Ready is False: container runtime is down")
