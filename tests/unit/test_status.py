@@ -150,8 +150,8 @@ def test_a_service_in_trouble_carries_its_pods_reason(world: World) -> None:
     world.replace(
         workload("catalog", "qa", ready=0),
         application("catalog", "qa", health="Degraded"),
-        pod("catalog-1", "qa", app="catalog", containerStatuses=waiting("CrashLoopBackOff", exit_code=1)),
         pod("catalog-2", "dev", app="catalog", containerStatuses=waiting("ImagePullBackOff")),
+        pod("catalog-1", "qa", app="catalog", containerStatuses=waiting("CrashLoopBackOff", exit_code=1)),
     )
     seen = world.seen()
     assert (seen.state, seen.trouble.partition(".")[0]) == ("degraded", "1 part(s) in trouble")
