@@ -101,6 +101,7 @@ def _adapt(item: dict[str, Any], config: Mapping[str, Any], image: str, cache_im
     pod["volumes"] = [volume for volume in pod.get("volumes", []) if volume["name"] not in ("var-files", "argocd-dex-server-tls")]
     pod["enableServiceLinks"] = False
     item["spec"]["revisionHistoryLimit"] = 2
+    item["spec"].setdefault("replicas", 1)  # what upstream leaves open, somebody may have scaled to nothing
     for container in pod["containers"]:
         cache = container["name"] == "redis"
         container["image"], container["imagePullPolicy"] = cache_image if cache else image, "IfNotPresent"

@@ -40,6 +40,8 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
             f"Run `./invoke down --name {others[0]}` first, or leave --purge out."
         )
     found = engine.find(settings)
+    if found is None and settings.folder.is_dir():
+        progress.note("no Docker engine runs. If the instance has a cluster in it, run this again once it does.")
     removed: list[str] = []
     with instance.locked(settings, "down"):
         with progress.phase("instance") as phase:

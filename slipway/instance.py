@@ -30,21 +30,23 @@ def locked(settings: Settings, command: str) -> Generator[None]:
     Raises:
         UsageError: Another command is at it.
     """
-    folder = settings.home / "instances"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{settings.instance}.lock").open("a+") as file:
+    file = settings.home / "instances" / f"{settings.instance}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as opened:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
+            opened.seek(0)
             raise UsageError(
-                f"`{file.read().strip() or 'another command'}` is working on instance {settings.instance!r}. "
+                f"`{opened.read().strip() or 'another command'}` is working on instance {settings.instance!r}. "
                 "Wait until it has ended, or end it with Ctrl-C."
             ) from None
-        file.truncate(0)
-        file.write(f"./invoke {command}")
-        file.flush()
+        opened.truncate(0)
+        opened.write(f"./invoke {command}")
+        opened.flush()
         yield
+        if not settings.folder.is_dir():  # what `down` removed needs no lock any more
+            file.unlink(missing_ok=True)
 
 
 def publish(kube: Kube, workloads: Iterable[Object]) -> None:

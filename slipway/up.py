@@ -91,7 +91,7 @@ def up(
         record: Told every object of the platform that was applied, secrets included.
 
     Raises:
-        UsageError: A name is not valid, or the instance was made with another profile.
+        UsageError: A name is not valid, or the instance was made with another profile or source.
         Unfit: The machine cannot run it; the message has the numbers.
         PhaseFailed: A phase failed; the message says what was waited for and where the evidence is.
     """
@@ -104,13 +104,11 @@ def up(
     with instance.locked(settings, "up"), progress.showing():
         running = engine.find(settings)
         had = _had(settings, running)
-        wanted = _profile(settings, had, profile)
-        chosen = pull.choose(had.source if had and source == "auto" else source, settings)
+        wanted, chosen = _agreed(settings, had, profile, source)
         doctor.require(settings, profile=wanted, source=chosen.source, progress=progress)
         found = engine.connect(settings, progress=progress)
         if running is None and (had := _had(settings, found)):  # an engine that stood still could not be asked before
-            wanted = _profile(settings, had, profile)
-            chosen = pull.choose(had.source if source == "auto" else source, settings)
+            wanted, chosen = _agreed(settings, had, profile, source)
         if source == "auto" and not had:
             progress.note(f"source: {chosen.source}, because {chosen.why}")
         begun = genesis.origin(settings)
@@ -141,13 +139,17 @@ def _had(settings: Settings, found: engine.Engine | None) -> instance.Facts | No
     return node.facts if node else None
 
 
-def _profile(settings: Settings, had: instance.Facts | None, asked: str | None) -> str:
-    if had and asked and asked != had.profile:
-        raise UsageError(
-            f"instance {settings.instance!r} has the profile {had.profile}. Run `./invoke down` first to make it with the "
-            f"profile {asked}, or give the other one a name: ./invoke up --name NAME --profile {asked}"
-        )
-    return had.profile if had else asked or DEFAULT_PROFILE
+def _agreed(settings: Settings, had: instance.Facts | None, profile: str | None, source: str) -> tuple[str, pull.Choice]:
+    """The profile and the source: what the instance was made with, else what was asked for."""
+    if had is None:
+        return profile or DEFAULT_PROFILE, pull.choose(source, settings)
+    for what, has, asked in (("profile", had.profile, profile or had.profile), ("source", had.source, source)):
+        if asked not in (has, "auto"):
+            raise UsageError(
+                f"instance {settings.instance!r} has the {what} {has}. Run `./invoke down` first to make it with the {what} "
+                f"{asked}, or give the other one a name: ./invoke up --name NAME --{what} {asked}"
+            )
+    return had.profile, pull.choose(had.source, settings)
 
 
 class _Work:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from slipway import registry
+from slipway import recipes, registry
 from slipway.engine import Container, connect
 from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
@@ -100,10 +100,10 @@ def test_ephemeral_gives_the_exit_code_of_the_command_and_leaves_nothing(instanc
 def stranger(instance: Instance) -> Generator[str]:
     """A container that has nothing to do with Slipway, on the same engine and network."""
     engine = connect(instance.settings)
-    found = registry.find(engine)
-    assert found
     name = f"stranger-{time.time_ns()}"
-    made = engine.client.containers.run(found.image, name=name, network=registry.NETWORK, detach=True)
+    image = recipes.plan(instance.settings, engine, "build").image("python")
+    words = ["sleep", "3600"]
+    made = engine.client.containers.run(image, words, name=name, network=registry.NETWORK, init=True, detach=True)
     yield name
     made.remove(force=True, v=True)
 

@@ -42,7 +42,11 @@ def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factor
             if name == "node":
                 image = _self_contained_node(instance, engine, plan, folder)
             running.publish(image, upstream)
-        yield _up(named, plan, running, folder)
+        _forget(instance, engine, folder)
+        made = _up(named, plan, running, folder)
+        yield made
+        made.invoke("down")
+    _forget(instance, engine, folder)
 
 
 def test_an_instance_comes_up_from_pulled_images(pulled: Instance) -> None:
@@ -65,6 +69,13 @@ def test_the_second_up_pulls_nothing(pulled: Instance) -> None:
 def test_images_says_where_they_came_from(pulled: Instance) -> None:
     listed = {row["name"]: row for row in pulled.json("images")}
     assert listed["argocd"]["source"] == "pull"
+
+
+def _forget(instance: Instance, engine: Engine, folder: Path) -> None:
+    """Remove what is in the engine under the names of pulled images: an instance of the user's must not find ours there."""
+    pulled = recipes.plan(replace(instance.settings, pins=folder / "versions.toml"), engine, "pull")
+    for local in pulled.pinned.values():
+        engine.untag(local)
 
 
 def _up(named: Callable[[str], Instance], plan: Plan, running: Mirror, folder: Path) -> Instance:

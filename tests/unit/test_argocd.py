@@ -97,6 +97,7 @@ def test_every_container_runs_our_images_and_starts_without_waiting(settings: Se
     for (kind, name), item in make(settings, secrets).items():
         if kind not in ("Deployment", "StatefulSet"):
             continue
+        assert item["spec"]["replicas"] == 1  # owned, so that what somebody scaled to nothing comes back
         pod = item["spec"]["template"]["spec"]
         container = pod["containers"][0]
         assert container["image"] == ("our/valkey" if name == "argocd-redis" else "our/argocd")

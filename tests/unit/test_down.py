@@ -66,6 +66,7 @@ def test_state_without_a_node_or_an_engine_is_removed_too(host: Host, monkeypatc
     monkeypatch.setattr(engine, "find", lambda _: None)
     assert host.down(purge=True) == ("its state on this host", str(host.home))
     assert not host.home.exists()
+    assert "run this again once it does" in host.screen.text
 
 
 def test_a_half_made_node_without_state_is_removed_too(host: Host) -> None:

@@ -46,6 +46,18 @@ def test_a_lock_is_not_taken_for_an_instance(settings: Settings) -> None:
         assert instances(settings) == ()
 
 
+def test_the_lock_of_a_removed_instance_goes_with_it_and_that_of_another_stays(settings: Settings) -> None:
+    lock = settings.home / "instances" / f"{settings.instance}.lock"
+    settings.folder.mkdir(parents=True)
+    with instance.locked(settings, "up"):
+        pass
+    assert lock.exists()
+    settings.folder.rmdir()
+    with instance.locked(settings, "down"):
+        pass
+    assert not lock.exists()
+
+
 def test_a_full_instance_answers_for_every_service_and_part(settings: Settings) -> None:
     urls = instance.urls(settings, instance.Facts("full", "build"), 8081)
     assert urls["catalog.prod"] == "http://catalog.prod.localhost:8081"

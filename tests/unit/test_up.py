@@ -183,6 +183,13 @@ def test_the_profile_of_an_instance_cannot_be_changed(world: World, state: str) 
     assert (world.works, world.asked) == ([], [])
 
 
+def test_the_source_of_an_instance_cannot_be_changed(world: World) -> None:
+    world.engine = FakeEngine(test=FakeNode())
+    with pytest.raises(UsageError, match=r"has the source build.*invoke down.*--name NAME --source pull"):
+        world.up(source="pull")
+    assert (world.works, world.asked) == ([], [])
+
+
 def test_the_profile_it_has_may_be_named(world: World) -> None:
     world.engine = FakeEngine(test=FakeNode(profile="minimal"))
     assert world.up(profile="minimal").profile == "minimal"
