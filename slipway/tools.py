@@ -1,6 +1,6 @@
 """The programs that `up` needs on the host (kind, kubectl, helm): the user's own, or a release held to its sum.
 
-SLIPWAY_TOOLS_MIRROR=URL names a server to download from instead of upstream's. It has each file under its full upstream
+SLIPWAY_DOWNLOAD_MIRROR=URL names a server to download from instead of upstream's. It has each file under its full upstream
 name: https://get.helm.sh/helm-v3.19.5-linux-amd64.tar.gz is asked for as <URL>/get.helm.sh/helm-v3.19.5-linux-amd64.tar.gz.
 """
 
@@ -24,7 +24,7 @@ from slipway.machine import Machine
 from slipway.progress import Phase
 from slipway.settings import Settings
 
-MIRROR = "SLIPWAY_TOOLS_MIRROR"
+MIRROR = "SLIPWAY_DOWNLOAD_MIRROR"
 
 PROGRAM_TIMEOUT = 20.0
 # Without a byte for this long, a download is given up.
@@ -80,7 +80,7 @@ def download(
         target: The file to write.
         phase: Told how far it is.
         facts: The machine it is for, when that is known already.
-        environ: Where SLIPWAY_TOOLS_MIRROR is looked up.
+        environ: Where SLIPWAY_DOWNLOAD_MIRROR is looked up.
 
     Raises:
         PinMismatch: What was downloaded is something else. Nothing of it is kept.
@@ -94,9 +94,7 @@ def download(
     if kind not in pins["sha256"]:
         raise SlipwayError(f"no sum of {name} {wanted} is known for {kind}. {by_hand}")
     url = pins["url"].format(**words)
-    if mirror := environ.get(MIRROR, "").rstrip("/"):
-        parts = urlsplit(url)
-        url = f"{mirror}/{parts.netloc}{parts.path}"
+    url = mirrored(url, environ=environ)
     phase.say(f"downloading {url}")
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f"{target.name}.part")
@@ -112,6 +110,12 @@ def download(
         fresh.unlink(missing_ok=True)
     phase.say(f"{name} {wanted}, as pinned")
     return target
+
+
+def mirrored(url: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """Where an upstream file is to be asked for: at the mirror, when there is one."""
+    mirror, parts = environ.get(MIRROR, "").rstrip("/"), urlsplit(url)
+    return f"{mirror}/{parts.netloc}{parts.path}" if mirror else url
 
 
 def _fetch(url: str, file: Path, phase: Phase, *, hint: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import urllib3
 import yaml
 
-from slipway import shell
+from slipway import shell, tools
 from slipway.errors import PinMismatch, SlipwayError
 from slipway.settings import Settings
 
@@ -60,7 +60,7 @@ def _from_module(settings: Settings) -> bytes:
 
 
 def _from_network(settings: Settings) -> bytes:
-    url = settings.versions["argocd"]["manifest"]
+    url = tools.mirrored(settings.versions["argocd"]["manifest"])
     try:
         answer = urllib3.request("GET", url, timeout=_DOWNLOAD_TIMEOUT, retries=3)
     except urllib3.exceptions.HTTPError as error:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 import tomllib
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -43,8 +49,9 @@ def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factor
                 image = _self_contained_node(instance, engine, plan, folder)
             running.publish(image, upstream)
         _forget(instance, engine, folder)
-        made = _up(named, plan, running, folder)
-        yield made
+        with _downloads(instance, folder / "files") as downloads:
+            made = _up(named, plan, running, downloads, folder)
+            yield made
         made.invoke("down")
     _forget(instance, engine, folder)
 
@@ -78,7 +85,24 @@ def _forget(instance: Instance, engine: Engine, folder: Path) -> None:
         engine.untag(local)
 
 
-def _up(named: Callable[[str], Instance], plan: Plan, running: Mirror, folder: Path) -> Instance:
+@contextmanager
+def _downloads(instance: Instance, folder: Path) -> Generator[str]:
+    """The URL of a server that has the files which `pull` downloads, under their full upstream names."""
+    wanted = urlsplit(instance.settings.versions["argocd"]["manifest"])
+    there = folder / wanted.netloc / wanted.path.lstrip("/")
+    there.parent.mkdir(parents=True)
+    module = f"github.com/argoproj/argo-cd/v3@v{instance.settings.versions['versions']['argocd']}"
+    recipe = instance.settings.cluster / "go" / "platform"
+    told = json.loads(shell.run(["go", "mod", "download", "-json", module], cwd=recipe).stdout)
+    shutil.copy(Path(told["Dir"]) / "manifests" / "install.yaml", there)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _up(named: Callable[[str], Instance], plan: Plan, running: Mirror, downloads: str, folder: Path) -> Instance:
     tools = folder / "bin"
     tools.mkdir()
     for name in recipes.HOST_TOOLS:  # as if the user had them
@@ -88,6 +112,7 @@ def _up(named: Callable[[str], Instance], plan: Plan, running: Mirror, folder: P
         **made.environ,
         "SLIPWAY_HOME": str(folder / "home"),  # what is trusted here is nobody else's business
         "SLIPWAY_MIRROR": running.host,
+        "SLIPWAY_DOWNLOAD_MIRROR": downloads,
         "SLIPWAY_PINS": str(folder / "versions.toml"),
         "PATH": f"{tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     }
