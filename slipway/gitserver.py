@@ -121,9 +121,9 @@ def answers(port: int) -> Ready[None] | Pending:
     """Whether the Git server answers through the gateway; looks once."""
     url = f"http://127.0.0.1:{port}/healthz"
     # A connection that is kept may lead for ever to a pod that got the address of one that is gone: each look makes its own.
-    headers = {"Host": names.host_name("git"), "Connection": "close"}
     try:
-        seen = urllib3.request("GET", url, headers=headers, timeout=2.0, retries=False)
+        with urllib3.PoolManager(retries=False, timeout=2.0) as fresh:
+            seen = fresh.request("GET", url, headers={"Host": names.host_name("git")})
     except urllib3.exceptions.HTTPError as error:
         return Pending(f"port {port} does not answer: {type(error).__name__}")
     return Ready(None) if seen.status == 200 else Pending(f"it answers {seen.status}")
