@@ -13,18 +13,20 @@ from typing import Any
 
 import yaml
 
-from slipway import kind, names, ports
-from slipway.engine import Engine, asking
+from slipway import freezer, kind, names, ports
+from slipway.engine import Engine, EngineError, asking
 from slipway.errors import SlipwayError
 from slipway.instance import Facts
 from slipway.kube import NOT_YET, Kube, ready
 from slipway.progress import Phase
 from slipway.settings import Settings
-from slipway.waiting import Failed, Pending, Ready, wait_for
+from slipway.waiting import Clock, Failed, Pending, Ready, wait_for
 
 # After an engine was killed, its node needed about 100 s on two cores to answer again.
 API_TIMEOUT = 240.0
 NODE_TIMEOUT = 180.0
+# An engine gives up a try to kill after 10 s.
+REMOVE_TIMEOUT = 60.0
 
 # Written into the node once kind has finished: what is in the engine tells what a cluster is, not a file on the host.
 _FACTS = "/kind/slipway.json"
@@ -216,13 +218,34 @@ def publish_registry(kube: Kube, *, registry: str) -> None:
     )
 
 
-def remove(settings: Settings, engine: Engine) -> bool:
-    """Whether there was a node; it is gone now, with its volumes. Needs nothing inside it to work."""
-    container = engine.container(settings.node)
-    if container is None:
+def remove(settings: Settings, engine: Engine, *, clock: Clock | None = None) -> bool:
+    """Whether there was a node; it is gone now, with its volumes. Needs nothing inside it to work.
+
+    Raises:
+        WaitTimeout: The engine cannot end it; the message carries the engine's reason.
+    """
+    if engine.container(settings.node) is None:
         return False
-    with asking(f"container {settings.node}"):
-        container.remove(force=True, v=True)
+
+    def gone() -> Ready[None] | Pending:
+        container = engine.container(settings.node)
+        if container is None:
+            return Ready(None)
+        try:
+            with asking(f"container {settings.node}"):
+                container.remove(force=True, v=True)
+        except EngineError as error:
+            freezer.thaw(str(container.id))
+            return Pending(str(error))
+        return Ready(None)
+
+    wait_for(
+        f"the node {settings.node} to end",
+        gone,
+        timeout=REMOVE_TIMEOUT,
+        hint="Run `./invoke down` again; if that does not help, restart the engine.",
+        clock=clock,
+    )
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -61,6 +62,7 @@ class Kube:
 
     def __init__(self, kubeconfig: Path, context: str) -> None:
         self.kubeconfig, self.context = kubeconfig, context
+        self._discovering = threading.Lock()
 
     @cached_property
     def _client(self) -> Any:
@@ -73,7 +75,8 @@ class Kube:
         return DynamicClient(self._client, cache_file=str(self.kubeconfig.with_suffix(".discovery.json")))
 
     def _resource(self, kind: str, api_version: str) -> Any:
-        return self._dynamic.resources.get(kind=kind, api_version=api_version)
+        with self._discovering:  # the library forgets and finds kinds anew without minding other threads
+            return self._dynamic.resources.get(kind=kind, api_version=api_version)
 
     def healthy(self, *, timeout: float = 2.0) -> bool:
         """Whether the API server says that it is ready, within `timeout` seconds."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import docker.errors
+
 from slipway.address import Address
 from slipway.engine import Engine
 from slipway.kube import Kube
@@ -22,6 +24,7 @@ class FakeNode:
     ) -> None:
         self.status, self.starts_as = status, starts_as
         self.started, self.removed = 0, False
+        self.id, self.refusals = "f5e1dd50eaa2", 0
         self.kept = json.dumps({"profile": profile, "source": "build"}).encode() if profile else None
         bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         self.attrs = {"HostConfig": {"PortBindings": bindings}, "Config": {"Image": "slipway/node:1"}}
@@ -35,6 +38,9 @@ class FakeNode:
         """Be gone."""
         assert force
         assert v
+        if self.refusals:
+            self.refusals -= 1
+            raise docker.errors.APIError("could not kill running container")
         self.removed = True
 
     def put_archive(self, path: str, content: bytes) -> None:

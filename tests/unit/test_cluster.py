@@ -15,7 +15,7 @@ import docker.errors
 import pytest
 import yaml
 
-from slipway import cluster, ports, shell, waiting
+from slipway import cluster, freezer, ports, shell, waiting
 from slipway.engine import EngineError
 from slipway.errors import SlipwayError, WaitFailed, WaitTimeout
 from slipway.instance import Facts
@@ -234,6 +234,21 @@ def test_a_node_is_removed_with_its_volumes_and_twice_is_fine(settings: Settings
     engine = FakeEngine(test=FakeNode())
     assert cluster.remove(settings, engine)
     assert not cluster.remove(settings, engine)
+
+
+def test_a_node_that_cannot_be_killed_because_it_is_frozen_is_thawed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, thawed = FakeNode(), list[str]()
+    node.refusals = 1
+    monkeypatch.setattr(freezer, "thaw", thawed.append)
+    assert cluster.remove(settings, FakeEngine(test=node), clock=FakeClock())
+    assert (thawed, node.removed) == ([node.id], True)
+
+
+def test_a_node_that_never_ends_is_an_error_with_the_engines_reason(settings: Settings) -> None:
+    node = FakeNode()
+    node.refusals = 10_000
+    with pytest.raises(WaitTimeout, match="could not kill running container"):
+        cluster.remove(settings, FakeEngine(test=node), clock=FakeClock())
 
 
 def test_waiting_for_a_node_tells_the_kubelets_reason(settings: Settings) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,3 +161,21 @@ def test_a_server_that_shows_another_clusters_certificate_is_not_healthy(monkeyp
     kube = Kube(tmp_path / "kubeconfig", "kind-x")
     monkeypatch.setitem(vars(kube), "_client", client)
     assert not kube.healthy()
+
+
+def test_kinds_are_looked_up_by_one_thread_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = 0, 0
+
+    def get(**_: str) -> SimpleNamespace:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        threading.Event().wait(0.002)
+        inside -= 1
+        return SimpleNamespace(get=lambda **_: SimpleNamespace(to_dict=dict))
+
+    monkeypatch.setattr(Kube, "_dynamic", SimpleNamespace(resources=SimpleNamespace(get=get)))
+    kube = Kube(tmp_path / "config", "context")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: kube.get("Pod", "one"), range(8)))
+    assert (found, most) == ([{}] * 8, 1)
