@@ -117,7 +117,7 @@ def _images(settings: Settings, found: Engine, now: float) -> Iterable[Kept]:
             yield Kept(
                 name=local.removeprefix(f"{names.OWNER}/").partition(":")[0] if tag != ident else "(replaced)",
                 kind="image",
-                source=labels.get(images.SOURCE_LABEL) or pinned.get(local, "pull"),
+                source=pinned.get(local) or labels.get(images.SOURCE_LABEL, "pull"),
                 place=tag,
                 bytes=int(attrs["Size"]),
                 key=labels.get(images.KEY_LABEL) or tag.rpartition("-")[2],

@@ -74,8 +74,8 @@ def test_the_second_up_pulls_nothing(pulled: Instance) -> None:
 
 
 def test_images_says_where_they_came_from(pulled: Instance) -> None:
-    listed = {row["name"]: row for row in pulled.json("images")}
-    assert listed["argocd"]["source"] == "pull"
+    sources = {row["source"] for row in pulled.json("images") if row["name"] == "argocd"}
+    assert "pull" in sources
 
 
 def _forget(instance: Instance, engine: Engine, folder: Path) -> None:
