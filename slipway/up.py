@@ -305,6 +305,9 @@ class _Work:
 
     def _first_records(self, phase: Phase) -> None:
         port = self.node.http_port
+        for item in self._workloads():
+            if item["metadata"]["namespace"] == names.SYSTEM:  # one that still answers may be on its way out
+                self._wait_rollout(item, phase)
         wait_for("the Git server", lambda: gitserver.answers(port), timeout=WORKLOAD_TIMEOUT, on_change=phase.say)
         records = {self.settings.environment(name).repository for name in self.profile.environments}
         remotes = {
@@ -343,21 +346,25 @@ class _Work:
             phase.say(f"{name} is delivered")
 
     def _platform(self, phase: Phase) -> None:
-        workloads = [item for item in self.applied if item["kind"] in ("Deployment", "StatefulSet")]
+        workloads = self._workloads()
         instance.publish(self.kube, workloads)
         for done, item in enumerate(workloads):
             phase.parts(done, len(workloads))
-            meta = item["metadata"]
-            wait_for(
-                describe(item),
-                lambda item=item, meta=meta: rollout(
-                    self.kube.get(item["kind"], meta["name"], namespace=meta["namespace"], api_version="apps/v1")
-                ),
-                timeout=WORKLOAD_TIMEOUT,
-                tolerate=NOT_YET,
-                on_change=lambda why, item=item: phase.say(f"{describe(item)}: {why}"),
-            )
+            self._wait_rollout(item, phase)
         phase.say(f"{len(workloads)} parts ready")
+
+    def _workloads(self) -> list[Object]:
+        return [item for item in list(self.applied) if item["kind"] in ("Deployment", "StatefulSet")]
+
+    def _wait_rollout(self, item: Object, phase: Phase) -> None:
+        meta = item["metadata"]
+        wait_for(
+            describe(item),
+            lambda: rollout(self.kube.get(item["kind"], meta["name"], namespace=meta["namespace"], api_version="apps/v1")),
+            timeout=WORKLOAD_TIMEOUT,
+            tolerate=NOT_YET,
+            on_change=lambda why: phase.say(f"{describe(item)}: {why}"),
+        )
 
     def _apply(self, objects: Sequence[Object]) -> None:
         self.kube.apply(objects)
