@@ -100,8 +100,9 @@ def bench_up(*, runs: int, progress: Progress) -> Report:
 
 
 def bench_cold(*, progress: Progress) -> Report:
-    """Everything that `up` builds, from nothing: no artefact, no compiler cache, no image; downloads are counted too.
+    """Everything that `up` builds, from nothing: no artefact, no compiler cache, no image.
 
+    Go's downloaded modules are kept, and so is BuildKit's cache of single steps, which may be other people's too.
     The images are removed from the engine first, and are there again afterwards, built anew.
     """
     usual = load(INSTANCE)

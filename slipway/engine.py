@@ -29,6 +29,9 @@ PING_TIMEOUT = 5
 # Between two words of an engine that pulls, pushes or commits something big.
 REQUEST_TIMEOUT = 600
 
+# The status with which the engine keeps an image that a container runs.
+_IN_USE = 409
+
 # Docker's client can build with BuildKit by itself up to this version; newer ones need the buildx plugin.
 _LAST_OWN_BUILDKIT = 22
 
@@ -186,7 +189,11 @@ class Engine:
             ours = re.compile(r"(localhost:\d+/)?slipway/.*")
             tags |= {tag for image in self.client.images.list() for tag in image.tags if ours.fullmatch(tag)}
             for tag in sorted(tags):
-                self.client.images.remove(tag, force=True)
+                try:
+                    self.client.images.remove(tag, force=True)
+                except docker.errors.APIError as error:
+                    if error.status_code != _IN_USE:
+                        raise
         return len(tags)
 
     def stop_if_ours(self, settings: Settings) -> bool:
