@@ -160,6 +160,21 @@ def test_only_our_own_image_names_are_removed() -> None:
     assert removed == sorted([*ours, "localhost:5001/catalog:1"])
 
 
+@pytest.mark.parametrize(("status", "kept"), [(409, True), (500, False)])
+def test_an_image_that_a_container_runs_is_kept_and_any_other_refusal_is_an_error(status: int, kept: bool) -> None:
+    response = SimpleNamespace(status_code=status, reason="no", url="")
+
+    def remove(tag: str, *, force: bool) -> None:
+        raise docker.errors.APIError("no", response=response)  # type: ignore[arg-type]
+
+    engine = made(images=SimpleNamespace(list=lambda filters=None: [SimpleNamespace(tags=["slipway/node:1"])], remove=remove))
+    if kept:
+        engine.remove_ours()
+    else:
+        with pytest.raises(EngineError):
+            engine.remove_ours()
+
+
 @pytest.mark.parametrize(("labels", "stopped"), [({"slipway.dev/owner": "slipway"}, True), ({}, False)])
 def test_our_engine_is_not_stopped_while_anybody_elses_container_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labels: dict[str, str], stopped: bool
