@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slipway import (
-    argocd,
-    bundle,
-    cluster,
-    credentials,
-    delivery,
-    doctor,
-    engine,
-    genesis,
-    gitserver,
-    images,
-    instance,
-    kind,
-    names,
-    platform,
-    pull,
-    recipes,
-    roles,
-)
+from slipway import bundle, cluster, credentials, doctor, engine, genesis, instance, kind, platform, pull
+from slipway.assembly import Assembly
 from slipway.errors import PhaseFailed, UsageError, unknown
-from slipway.kube import NOT_YET, Kube, Object, describe, rollout
-from slipway.progress import Phase, Progress
+from slipway.kube import Object
+from slipway.progress import Progress
 from slipway.settings import DEFAULT_INSTANCE, SOURCES, Settings
-from slipway.steps import Step, run_steps
-from slipway.waiting import wait_for
+from slipway.steps import run_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-POLLING = "SLIPWAY_POLLING"
-
-# Seconds. Every image is on the node, or in the registry beside it, when these begin.
-WORKLOAD_TIMEOUT = 240.0
-DELIVERY_TIMEOUT = 240.0
 
 DEFAULT_PROFILE = "full"
 
@@ -114,7 +88,7 @@ def up(
         begun = genesis.origin(settings)
         if begun.dirty and not had:
             progress.note("uncommitted changes are not delivered: an instance begins with the last commit")
-        work = _Work(settings, found, wanted, chosen.source, remote, fresh=not had)
+        work = Assembly(settings, found, wanted, chosen.source, remote, fresh=not had)
         try:
             run_steps(work.steps(), progress)
         except PhaseFailed as failure:
@@ -152,226 +126,7 @@ def _agreed(settings: Settings, had: instance.Facts | None, profile: str | None,
     return had.profile, pull.choose(had.source, settings)
 
 
-class _Work:
-    """The steps of one `up`, and what they hand to each other."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        found: engine.Engine,
-        profile: str,
-        source: str,
-        remote: platform.RemoteWrite | None,
-        *,
-        fresh: bool,
-    ) -> None:
-        self.settings, self.engine, self.source, self.remote, self.fresh = settings, found, source, remote, fresh
-        self.profile = settings.profile(profile)
-        self.commit = genesis.origin(settings).commit
-        self.secrets = credentials.keep(settings)
-        self.plan = recipes.plan(settings, found, source)
-        self.applied: list[Object] = []
-        self.images: Mapping[str, genesis.Image] = {}
-        self.first: Mapping[str, str] = {}
-        self.node: cluster.Node
-
-    @cached_property
-    def kube(self) -> Kube:
-        """The cluster, as its admin; there is one once the step "cluster" is done."""
-        return Kube(self.settings.kubeconfig, self.settings.context)
-
-    def steps(self) -> list[Step]:
-        """Every step, with what it needs."""
-        stock = self.source == "pull"
-        bases = () if stock else ("image python-build",)  # upstream's Python has what installs packages
-        parts: dict[str, tuple[Callable[[Phase], None], tuple[str, ...]]] = {
-            "storage": (self._storage, () if stock else ("local-path",)),
-            "git server": (self._git_server, ("git-server",)),
-            "gateway": (self._gateway, ("git-server",)),
-            "argo cd": (self._argocd, ("argocd", "valkey")),
-        }
-        if self.profile.monitoring:
-            parts["monitoring"] = self._monitoring, ("prometheus", "alertmanager", "kube-state-metrics")
-        return [
-            *self.plan.steps,
-            Step("cluster", self._cluster, ("tool kind", "image node", "node store")),
-            Step("accounts", self._accounts, ("cluster", "registry")),
-            *(
-                Step(name, do, ("tool helm", *(f"image {image}" for image in images), "accounts"))
-                for name, (do, images) in parts.items()
-            ),
-            Step("projects", self._projects, ("argo cd",)),
-            Step("service images", self._service_images, ("image python", *bases, "registry")),
-            Step("first records", self._first_records, ("service images", "git server", "gateway", "storage")),
-            Step("delivery", self._delivery, ("first records", "projects")),
-            Step("platform", self._platform, (*parts, "projects")),
-        ]
-
-    def _cluster(self, phase: Phase) -> None:
-        self.node = cluster.ensure(
-            self.settings,
-            self.engine,
-            kind_tool=self.plan.tool("kind"),
-            image=self.plan.image("node"),
-            mounts=self.plan.mounts,
-            facts=instance.Facts(self.profile.name, self.source),
-            phase=phase,
-        )
-
-    def _accounts(self, phase: Phase) -> None:
-        container = self.engine.container(self.node.name)
-        cluster.trust_registry(container, registry=self.plan.registry.name, mirror=self.plan.registry.inner_url)
-        self._apply(roles.manifests(self.settings, self.profile.environments))
-        cluster.publish_registry(self.kube, registry=self.plan.registry.name)
-        roles.write_kubeconfigs(self.settings, self.kube)
-        cluster.wait_node_ready(self.settings, self.kube, phase)
-
-    def _storage(self, phase: Phase) -> None:
-        if self.source == "pull":
-            phase.skip("kind's own node brings it")
-            return
-        image = self.plan.provide("local-path")
-        self._apply(platform.storage(self.settings, image=image, helper=image, helm_program=self.plan.tool("helm")))
-
-    def _git_server(self, phase: Phase) -> None:
-        del phase
-        self._apply(
-            gitserver.manifests(
-                self.settings, image=self.plan.provide("git-server"), helm_program=self.plan.tool("helm"), secrets=self.secrets
-            )
-        )
-
-    def _gateway(self, phase: Phase) -> None:
-        del phase
-        self._apply(platform.gateway(self.settings, image=self.plan.provide("git-server"), helm_program=self.plan.tool("helm")))
-
-    def _argocd(self, phase: Phase) -> None:
-        self._apply(
-            argocd.manifests(
-                self.settings,
-                source=self.source,
-                image=self.plan.provide("argocd"),
-                cache_image=self.plan.provide("valkey"),
-                secrets=self.secrets,
-                polling=os.environ.get(POLLING, argocd.DEFAULT_POLLING),
-            )
-        )
-        phase.say("kinds established")
-        delivery.wait_for_kinds(self.kube)
-
-    def _projects(self, phase: Phase) -> None:
-        del phase
-        self._apply(delivery.manifests(self.settings, self.profile.environments))
-
-    def _monitoring(self, phase: Phase) -> None:
-        images = {name: self.plan.provide(name) for name in ("prometheus", "alertmanager", "kube-state-metrics")}
-        self._apply(
-            platform.monitoring(
-                self.settings,
-                images=images,
-                port=self.node.http_port,
-                remote=self.remote,
-                helm_program=self.plan.tool("helm"),
-            )
-        )
-        if self.remote:
-            phase.say(f"sends a copy to {self.remote.url}")
-
-    def _service_images(self, phase: Phase) -> None:
-        if not self.fresh:
-            phase.skip("what runs is what Git records")
-            return
-        self.images = self._build_services(phase)
-        phase.say(", ".join(f"{name} {image.digest[:19]}" for name, image in self.images.items()))
-
-    def _build_services(self, phase: Phase) -> Mapping[str, genesis.Image]:
-        made: dict[str, genesis.Image] = {}
-        with genesis.source(self.settings, self.commit, ["services"]) as taken:
-            for service in self.settings.services:
-                built = images.build_service(
-                    self.settings,
-                    self.engine,
-                    self.plan.registry,
-                    service=service,
-                    context=taken.folder / "services",
-                    base=self.plan.image("python"),
-                    build_base=self.plan.image("python-build"),
-                    version=genesis.VERSION,
-                    commit=self.commit,
-                    phase=phase,
-                )
-                made[service] = genesis.Image(built.repository, built.digest)
-        return made
-
-    def _first_records(self, phase: Phase) -> None:
-        port = self.node.http_port
-        for item in self._workloads():
-            if item["metadata"]["namespace"] == names.SYSTEM:  # one that still answers may be on its way out
-                self._wait_rollout(item, phase)
-        wait_for("the Git server", lambda: gitserver.answers(port), timeout=WORKLOAD_TIMEOUT, on_change=phase.say)
-        records = {self.settings.environment(name).repository for name in self.profile.environments}
-        remotes = {
-            name: gitserver.remote(name, port=port, user="pipeline", secrets=self.secrets)
-            for name in (gitserver.APP, *sorted(records))
-        }
-        seeded = genesis.seed_app(self.settings, remotes.pop(gitserver.APP), self.commit)
-        empty = genesis.empty(remotes)
-        if not (seeded or empty):
-            phase.skip("the repositories have content")
-            return
-        self.first = genesis.seed_records(
-            self.settings,
-            empty,
-            commit=self.commit,
-            environments=self.profile.environments,
-            images=self.images or self._build_services(phase),
-            version=genesis.VERSION,
-            helm_program=self.plan.tool("helm"),
-        )
-        phase.say(f"from commit {self.commit[:9]}")
-
-    def _delivery(self, phase: Phase) -> None:
-        for name in self.profile.environments:
-            environment = self.settings.environment(name)
-            commit = self.first.get(environment.repository, "")
-            expected = self.settings.services if commit else ()
-            wait_for(
-                f"{name} to run what Git records" + (f" in commit {commit[:9]}" if commit else ""),
-                lambda name=name, commit=commit, expected=expected: delivery.settled(self.kube, name, expected, commit=commit),
-                timeout=DELIVERY_TIMEOUT,
-                tolerate=NOT_YET,
-                on_change=phase.say,
-                hint=f"Look at `./invoke status` and at {names.url('argocd', port=self.node.http_port)}.",
-            )
-            phase.say(f"{name} is delivered")
-
-    def _platform(self, phase: Phase) -> None:
-        workloads = self._workloads()
-        instance.publish(self.kube, workloads)
-        for done, item in enumerate(workloads):
-            phase.parts(done, len(workloads))
-            self._wait_rollout(item, phase)
-        phase.say(f"{len(workloads)} parts ready")
-
-    def _workloads(self) -> list[Object]:
-        return [item for item in list(self.applied) if item["kind"] in ("Deployment", "StatefulSet")]
-
-    def _wait_rollout(self, item: Object, phase: Phase) -> None:
-        meta = item["metadata"]
-        wait_for(
-            describe(item),
-            lambda: rollout(self.kube.get(item["kind"], meta["name"], namespace=meta["namespace"], api_version="apps/v1")),
-            timeout=WORKLOAD_TIMEOUT,
-            tolerate=NOT_YET,
-            on_change=lambda why: phase.say(f"{describe(item)}: {why}"),
-        )
-
-    def _apply(self, objects: Sequence[Object]) -> None:
-        self.kube.apply(objects)
-        self.applied.extend(objects)
-
-
-def _with_evidence(work: _Work, failure: PhaseFailed) -> PhaseFailed:
+def _with_evidence(work: Assembly, failure: PhaseFailed) -> PhaseFailed:
     settings = work.settings
     folder = bundle.new_folder(settings)
     made = settings.kubeconfig.is_file() and work.kube.healthy()

@@ -12,7 +12,22 @@ from typing import Any
 
 import pytest
 
-from slipway import bundle, credentials, doctor, engine, genesis, git, instance, kind, pull, recipes, up
+from slipway import (
+    assembly,
+    bundle,
+    cluster,
+    credentials,
+    doctor,
+    engine,
+    genesis,
+    git,
+    gitserver,
+    instance,
+    kind,
+    pull,
+    recipes,
+    up,
+)
 from slipway.credentials import Secrets
 from slipway.errors import PhaseFailed, SlipwayError, UsageError, WaitTimeout
 from slipway.instance import Facts
@@ -65,12 +80,12 @@ class World:
         monkeypatch.setattr(genesis, "origin", lambda _: genesis.Origin(COMMIT, self.dirty))
         monkeypatch.setattr(credentials, "keep", lambda _: Secrets(passwords={"developer": PASSWORD}))
         monkeypatch.setattr(recipes, "plan", lambda *_: self.plan)
-        monkeypatch.setattr(up, "Kube", lambda *_: self.kube)
+        monkeypatch.setattr(assembly, "Kube", lambda *_: self.kube)
 
         def steps(work: Any) -> list[Step]:  # a method of ours would not be given the work
             return self._steps(work)
 
-        monkeypatch.setattr(up._Work, "steps", steps)  # pyright: ignore[reportPrivateUsage]
+        monkeypatch.setattr(assembly.Assembly, "steps", steps)
         for name in ("URL", "USER", "PASSWORD_FILE", "TOKEN_FILE"):
             monkeypatch.delenv(f"SLIPWAY_REMOTE_WRITE_{name}", raising=False)
 
@@ -291,7 +306,7 @@ def work(monkeypatch: pytest.MonkeyPatch, home: Path, *, source: str, profile: s
     monkeypatch.setattr(credentials, "keep", lambda _: Secrets())
     monkeypatch.setattr(FakeEngine, "image_id", lambda *_: None)
     settings = Settings(ROOT, home, "test")
-    return up._Work(settings, FakeEngine(), profile, source, None, fresh=fresh)  # pyright: ignore[reportPrivateUsage]
+    return assembly.Assembly(settings, FakeEngine(), profile, source, None, fresh=fresh)
 
 
 @pytest.fixture(params=[("build", "full"), ("build", "minimal"), ("pull", "full"), ("pull", "minimal")])
@@ -367,7 +382,7 @@ def test_repositories_with_content_get_no_first_records(monkeypatch: pytest.Monk
         return {"refs/heads/main": "e" * 40}
 
     monkeypatch.setattr(git, "refs", refs)
-    monkeypatch.setattr(up.gitserver, "answers", lambda _: Ready(None))
+    monkeypatch.setattr(gitserver, "answers", lambda _: Ready(None))
     step(made, "first records")(phase)
     assert phase.skipped
     assert {url.rpartition("/")[2] for url in asked} == {"app.git", "gitops-nonprod.git", "gitops-prod.git"}
@@ -376,7 +391,7 @@ def test_repositories_with_content_get_no_first_records(monkeypatch: pytest.Monk
 def test_the_platform_is_waited_for_by_what_was_applied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made, phase = work(monkeypatch, tmp_path, source="build", profile="full"), Phase("platform")
     kube = FakeKube(workload("argocd-server", "argocd"), workload("git", "slipway-system", ready=0))
-    monkeypatch.setattr(up, "Kube", lambda *_: kube)
+    monkeypatch.setattr(assembly, "Kube", lambda *_: kube)
     monkeypatch.setattr("slipway.waiting.SystemClock", FakeClock)
     made.applied = [{"kind": "Deployment", "metadata": {"name": "argocd-server", "namespace": "argocd"}}]
     step(made, "platform")(phase)
@@ -395,7 +410,7 @@ def test_facts_of_a_node_are_what_up_was_told(monkeypatch: pytest.MonkeyPatch, t
 
     made = work(monkeypatch, tmp_path, source="pull", profile="minimal")
     made.plan = SimpleNamespace(tool=lambda _: Path("kind"), image=lambda _: "n", mounts=[], steps=[])
-    monkeypatch.setattr(up.cluster, "ensure", ensure)
+    monkeypatch.setattr(cluster, "ensure", ensure)
     step(made, "cluster")(Phase("cluster"))
     assert told == [Facts("minimal", "pull")]
     assert isinstance(made.kube, Kube)
