@@ -43,6 +43,7 @@ class Assembly:
         profile: What it holds.
         source: Where its images come from, "build" or "pull".
         remote: A third party's service that gets a copy of every sample.
+        commit: The checkout's, with which a new instance begins.
         fresh: Whether it is made now; one that was there keeps what Git records.
     """
 
@@ -54,11 +55,12 @@ class Assembly:
         source: str,
         remote: platform.RemoteWrite | None,
         *,
+        commit: str,
         fresh: bool,
     ) -> None:
         self.settings, self.engine, self.source, self.remote, self.fresh = settings, found, source, remote, fresh
         self.profile = settings.profile(profile)
-        self.commit = genesis.origin(settings).commit
+        self.commit = commit
         self.secrets = credentials.keep(settings)
         self.plan = recipes.plan(settings, found, source)
         self.applied: list[Object] = []

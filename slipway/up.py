@@ -88,7 +88,7 @@ def up(
         begun = genesis.origin(settings)
         if begun.dirty and not had:
             progress.note("uncommitted changes are not delivered: an instance begins with the last commit")
-        work = Assembly(settings, found, wanted, chosen.source, remote, fresh=not had)
+        work = Assembly(settings, found, wanted, chosen.source, remote, commit=begun.commit, fresh=not had)
         try:
             run_steps(work.steps(), progress)
         except PhaseFailed as failure:

@@ -306,7 +306,7 @@ def work(monkeypatch: pytest.MonkeyPatch, home: Path, *, source: str, profile: s
     monkeypatch.setattr(credentials, "keep", lambda _: Secrets())
     monkeypatch.setattr(FakeEngine, "image_id", lambda *_: None)
     settings = Settings(ROOT, home, "test")
-    return assembly.Assembly(settings, FakeEngine(), profile, source, None, fresh=fresh)
+    return assembly.Assembly(settings, FakeEngine(), profile, source, None, commit=COMMIT, fresh=fresh)
 
 
 @pytest.fixture(params=[("build", "full"), ("build", "minimal"), ("pull", "full"), ("pull", "minimal")])
