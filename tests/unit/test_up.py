@@ -302,7 +302,6 @@ def test_a_bug_is_a_traceback_and_no_evidence_of_the_cluster(world: World) -> No
 
 
 def work(monkeypatch: pytest.MonkeyPatch, home: Path, *, source: str, profile: str, fresh: bool = True) -> Any:
-    monkeypatch.setattr(genesis, "origin", lambda _: genesis.Origin(COMMIT, False))
     monkeypatch.setattr(credentials, "keep", lambda _: Secrets())
     monkeypatch.setattr(FakeEngine, "image_id", lambda *_: None)
     settings = Settings(ROOT, home, "test")
