@@ -7,19 +7,24 @@ import hashlib
 from fastapi import Request, Response
 
 
-def cacheable(request: Request, body: bytes, *, max_age: int) -> Response:
-    """The JSON body with its ETag, or 304 when the caller has it already.
+def cacheable(
+    request: Request, body: bytes, *, max_age: int, media_type: str = "application/json", unchanging: bool = False
+) -> Response:
+    """The body with its ETag, or 304 when the caller has it already.
 
     Args:
         request: Whose If-None-Match is honoured.
-        body: Encoded JSON.
+        body: What is sent, encoded.
         max_age: Seconds it stays fresh; 0 makes callers ask again each time.
+        media_type: What the body is.
+        unchanging: Whether this address will never have another body, so that nobody needs to ask again even on a reload.
     """
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": etag, "Cache-Control": f"public, max-age={max_age}" if max_age else "no-cache"}
+    fresh = f"public, max-age={max_age}{', immutable' if unchanging else ''}"
+    headers = {"ETag": etag, "Cache-Control": fresh if max_age else "no-cache"}
     if _has(request.headers.get("If-None-Match", ""), etag):
         return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(body, headers=headers, media_type=media_type)
 
 
 def _has(offered: str, etag: str) -> bool:

@@ -88,5 +88,5 @@ def configure(identity: Identity, *, level: str = "info") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     # Its start and stop lines would say again, in other words, what the server here says.
-    for name in ("uvicorn", "httpx2", "httpcore2", "asyncio"):
+    for name in ("uvicorn", "aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.root.level))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -23,6 +25,35 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 # The route of a request that no route took: its path is the caller's invention, and must not become a label.
 UNMATCHED = "unmatched"
+
+
+class CallMetrics:
+    """Counts calls to other services."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "upstream_requests",
+            "Calls to other services, by how they ended: 2xx to 5xx, timeout, unreachable or error.",
+            ("upstream", "method", "result"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "upstream_request_duration_seconds",
+            "Time of a call to another service, with all its attempts.",
+            ("upstream",),
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._retries = Counter("upstream_retries", "Attempts after the first one.", ("upstream",), registry=registry)
+
+    def observe(self, *, upstream: str, method: str, result: str, seconds: float) -> None:
+        """Count one call."""
+        self._requests.labels(upstream, method, result).inc()
+        self._seconds.labels(upstream).observe(seconds)
+
+    def retried(self, *, upstream: str) -> None:
+        """Count one attempt after the first."""
+        self._retries.labels(upstream).inc()
 
 
 class Metrics:
@@ -54,6 +85,11 @@ class Metrics:
         known = method if method in METHODS else "OTHER"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(known, route).observe(seconds)
+
+    @cached_property
+    def calls(self) -> CallMetrics:
+        """The numbers of calls to other services, for services that make any."""
+        return CallMetrics(self.registry)
 
     def text(self) -> bytes:
         """Everything counted, in Prometheus's text format."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,10 +25,19 @@ class Observe:
     """The outermost layer of every service: an ASGI app around the app."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle, request_log: RequestLog, max_body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+        request_log: RequestLog,
+        max_body_bytes: int,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        patience: float = math.inf,
     ) -> None:
         self._app, self._metrics, self._lifecycle = app, metrics, lifecycle
-        self._request_log, self._max_body_bytes = request_log, max_body_bytes
+        self._request_log, self._max_body_bytes, self._headers = request_log, max_body_bytes, headers
+        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of the ASGI server."""
@@ -34,7 +45,8 @@ class Observe:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        identifier = context.enter(next((value for name, value in scope["headers"] if name == b"x-request-id"), b""))
+        offered = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        identifier = context.enter(offered, patience=self._patience)
         method, status, complete = scope["method"], 0, False
         # Whoever may GET may also HEAD; the server leaves the body out.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
@@ -43,7 +55,7 @@ class Observe:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), (b"x-request-id", identifier.encode())]
+                headers = [*message.get("headers", ()), *self._headers, (b"x-request-id", identifier.encode())]
                 if self._lifecycle.draining:
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}

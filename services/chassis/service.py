@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Generic, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -54,6 +55,14 @@ class FaultList(BaseModel):
 class Service(Generic[C]):
     """One service: its configuration, its identity, and the app that its own routes are added to.
 
+    Args:
+        config: What it is told.
+        identity: Who and where it is.
+        description: What it does, for its OpenAPI document.
+        lifespan: Opens what lives as long as the service, and closes it.
+        headers: Added to every answer, errors included.
+        patience: Seconds that a request may wait for other services, all together.
+
     Attributes:
         app: Add routes to it as to any FastAPI app.
         asgi: What a server runs: the app, observed.
@@ -64,15 +73,31 @@ class Service(Generic[C]):
         ConfigError: The configuration asks for faults where none are allowed.
     """
 
-    def __init__(self, config: C, identity: Identity, *, description: str, lifespan: Lifespan | None = None) -> None:
+    def __init__(
+        self,
+        config: C,
+        identity: Identity,
+        *,
+        description: str,
+        lifespan: Lifespan | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float = math.inf,
+    ) -> None:
         self.config, self.identity = config, identity
         self.lifecycle, self.metrics, self.faults = Lifecycle(), Metrics(identity), Faults(identity)
         self.faults.arm(config.faults)
+
+        @asynccontextmanager
+        async def living(app: FastAPI) -> AsyncGenerator[None]:
+            self._try_platform_routes_last()
+            async with lifespan(app) if lifespan else nullcontext():
+                yield
+
         self.app = FastAPI(
             title=identity.service,
             description=description,
             version=identity.version,
-            lifespan=lifespan,
+            lifespan=living,
             responses=problems.RESPONSES,
             # Numbers go out by /metrics, errors by the log; FastAPI's own spans would cost time and reach nobody.
             telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
@@ -81,6 +106,7 @@ class Service(Generic[C]):
         )
         problems.install(self.app)
         self._add_own_routes()
+        self._platform = frozenset(getattr(route, "path", "") for route in self.app.router.routes)
         self.app.router.route_class = self.faults.route_class()
         self.asgi = Observe(
             self.app,
@@ -88,7 +114,13 @@ class Service(Generic[C]):
             lifecycle=self.lifecycle,
             request_log=RequestLog(identity, level=config.log_level),
             max_body_bytes=config.max_body_bytes,
+            headers=[(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
+            patience=patience,
         )
+
+    def _try_platform_routes_last(self) -> None:
+        # Routes are tried one after the other, and those that are asked for most are the service's.
+        self.app.router.routes.sort(key=lambda route: getattr(route, "path", "") in self._platform)
 
     def _add_own_routes(self) -> None:
         app, faults = self.app, self.faults

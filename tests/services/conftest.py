@@ -1,16 +1,32 @@
-"""What the tests of the services share: every service of the checkout, and one that runs."""
+"""What the tests of the services share: every service of the checkout, what it needs, and one that runs."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from slipway import settings
-from tests.services.running import Running, running
+from tests.services.running import Running, Surroundings, running
+from tests.services.stores import Stores, real_stores
+from tests.services.surroundings import Neighbourhood
 
 SERVICES = settings.load().services
+
+
+@pytest.fixture(scope="session")
+def stores() -> Generator[Stores]:
+    """The real stores of this run; each starts when it is first needed."""
+    with real_stores(settings.load()) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def neighbourhood(stores: Stores) -> Generator[Neighbourhood]:
+    """Makes surroundings: fresh databases, and the services that are called, for as long as the session lasts."""
+    with Neighbourhood(stores, SERVICES) as found:
+        yield found
 
 
 @pytest.fixture(scope="session", params=SERVICES)
@@ -20,25 +36,22 @@ def service(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def stores(service: str) -> Mapping[str, str]:
-    """The variables that tell the service where its real stores are.
-
-    A service that keeps state gets its PostgreSQL or Valkey here, started for the session; catalog keeps none.
-    """
-    return {}
+def surroundings(service: str, neighbourhood: Neighbourhood) -> Surroundings:
+    """What the service needs to run, made once for it."""
+    return neighbourhood.surroundings(service)
 
 
 @pytest.fixture(scope="session")
-def dev(service: str, stores: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+def dev(service: str, surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     """The service, as it runs in dev, for tests that leave it as they found it."""
-    with running(service, tmp_path_factory.mktemp(service), stores=stores) as process:
+    with running(service, tmp_path_factory.mktemp(service), surroundings) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
-def prod(service: str, stores: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+def prod(service: str, surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     """The service, as it runs in prod."""
-    with running(service, tmp_path_factory.mktemp(f"{service}-prod"), environment="prod", stores=stores) as process:
+    with running(service, tmp_path_factory.mktemp(f"{service}-prod"), surroundings, environment="prod") as process:
         yield process
 
 

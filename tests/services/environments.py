@@ -15,9 +15,9 @@ SERVICES = ROOT / "services"
 TEST_REQUIREMENTS = SERVICES / "test-requirements.txt"
 
 
-def python(service: str) -> Path:
-    """The interpreter of an environment with the service's locked requirements and those of its tests; made at its first use."""
-    locks = (SERVICES / service / "requirements.txt", TEST_REQUIREMENTS)
+def python(*services: str) -> Path:
+    """The interpreter of an environment with the services' locked requirements and those of tests; made at its first use."""
+    locks = (*(SERVICES / service / "requirements.txt" for service in services), TEST_REQUIREMENTS)
     key = hashlib.sha256(sys.version.encode() + b"".join(lock.read_bytes() for lock in locks)).hexdigest()[:16]
     folder = ROOT / "build" / "venvs" / key
     interpreter, made = folder / "bin" / "python", folder / "made"

@@ -16,13 +16,31 @@ from typing import Any
 import yaml
 
 from slipway import ports, shell, waiting
-from slipway.waiting import Pending, Ready
+from slipway.waiting import Failed, Pending, Ready
 from tests.services import environments
 
 VERSION, COMMIT, DIGEST = "1.2.3-rc.4", "0f1e2d3c4b5a69788796a5b4c3d2e1f001122334", f"sha256:{'5' * 64}"
 
 # Seconds. A service starts in one; a machine with something else to do takes longer.
 TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a service is given to run in.
+
+    Attributes:
+        variables: What its Secrets tell it: where its stores are.
+        config: Keys of its configuration: where the services are that it calls.
+        callees: Those services, running, by name.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    callees: Mapping[str, Running] = field(default_factory=dict[str, "Running"])
+
+
+NOTHING = Surroundings()
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,18 @@ class Running:
             self._code = os.waitstatus_to_exitcode(status) if pid else None
         return self._code
 
+    def answers_readiness_with(self, status: int) -> Answer:
+        """The answer to `/readyz` that has this status, once it comes."""
+
+        def probe() -> Ready[Answer] | Pending | Failed:
+            if self.exit_code() is not None:
+                return Failed(f"it ended with exit code {self.exit_code()}: {self.output.read_text()[-2000:]}")
+            answer = self.ask("/readyz")
+            return Ready(answer) if answer.status == status else Pending(answer.body.decode())
+
+        what = f"{self.service} to answer {status} to /readyz"
+        return waiting.wait_for(what, probe, timeout=TIMEOUT, tolerate=(OSError, HTTPException))
+
     def ended(self) -> int:
         """Its exit code, once it has ended."""
 
@@ -110,71 +140,76 @@ def exchange(
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
 
-def start(
+def told(
     service: str,
     folder: Path,
+    surroundings: Surroundings,
     *,
     environment: str = "dev",
     config: Mapping[str, Any] | None = None,
-    stores: Mapping[str, str] | None = None,
-) -> Running:
-    """The service's process, which may not be ready yet.
+) -> Mapping[str, str]:
+    """The variables that a program of the service gets, as from image and chart; the configuration is in `folder` then.
 
     Args:
         service: Its name.
-        folder: Takes its configuration and its output.
+        folder: Takes its configuration.
+        surroundings: Its stores, and the services it calls.
         environment: Where it is told to be; its configuration is the one of that environment.
         config: Keys that replace those of the environment's configuration.
-        stores: Variables that tell it where its stores are.
     """
-    home = environments.SERVICES / service
-    told = yaml.safe_load((home / "envs" / f"{environment}.yaml").read_text()) or {}
+    of_environment = yaml.safe_load((environments.SERVICES / service / "envs" / f"{environment}.yaml").read_text()) or {}
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({**told, **(config or {})}))
-    with socket.socket() as probe:
-        probe.bind((ports.LOOPBACK, 0))
-        port = probe.getsockname()[1]
-    variables = {
+    path.write_text(yaml.safe_dump({**of_environment, **surroundings.config, **(config or {})}))
+    return {
         "PYTHONPATH": str(environments.SERVICES),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONWARNINGS": "error",
         "SLIPWAY_CONFIG": str(path),
-        "SLIPWAY_HOST": ports.LOOPBACK,
-        "SLIPWAY_PORT": str(port),
         "SLIPWAY_SERVICE": service,
         "SLIPWAY_ENVIRONMENT": environment,
         "SLIPWAY_VERSION": VERSION,
         "SLIPWAY_COMMIT": COMMIT,
         "SLIPWAY_DIGEST": DIGEST,
-        **(stores or {}),
+        **surroundings.variables,
     }
-    output = folder / "output"
-    pid = shell.start([environments.python(service), "main.py"], log_file=output, env=variables, cwd=home)
-    return Running(service, pid, port, output)
+
+
+@contextlib.contextmanager
+def starting(
+    service: str,
+    folder: Path,
+    surroundings: Surroundings,
+    *,
+    environment: str = "dev",
+    config: Mapping[str, Any] | None = None,
+) -> Generator[Running]:
+    """The service's process while this block runs, ready or not. For the arguments, see `told`; its output goes to `folder`."""
+    with socket.socket() as probe:
+        probe.bind((ports.LOOPBACK, 0))
+        port = probe.getsockname()[1]
+    variables = told(service, folder, surroundings, environment=environment, config=config)
+    listen = {"SLIPWAY_HOST": ports.LOOPBACK, "SLIPWAY_PORT": str(port)}
+    output, home = folder / "output", environments.SERVICES / service
+    pid = shell.start([environments.python(service), "main.py"], log_file=output, env={**variables, **listen}, cwd=home)
+    process = Running(service, pid, port, output)
+    try:
+        yield process
+    finally:
+        if process.exit_code() is None:
+            process.signal(signal.SIGKILL)
+            process.ended()
 
 
 @contextlib.contextmanager
 def running(
     service: str,
     folder: Path,
+    surroundings: Surroundings,
     *,
     environment: str = "dev",
     config: Mapping[str, Any] | None = None,
-    stores: Mapping[str, str] | None = None,
 ) -> Generator[Running]:
-    """The service, ready, while this block runs; what `start` takes, this takes."""
-    process = start(service, folder, environment=environment, config=config, stores=stores)
-
-    def ready() -> Ready[None] | Pending | waiting.Failed:
-        if process.exit_code() is not None:
-            return waiting.Failed(f"it ended with exit code {process.exit_code()}: {process.output.read_text()[-2000:]}")
-        answer = process.ask("/readyz")
-        return Ready(None) if answer.status == 200 else Pending(answer.body.decode())
-
-    try:
-        waiting.wait_for(f"{service} to be ready", ready, timeout=TIMEOUT, tolerate=(OSError, HTTPException))
+    """The service, ready, while this block runs; what `starting` takes, this takes."""
+    with starting(service, folder, surroundings, environment=environment, config=config) as process:
+        process.answers_readiness_with(200)
         yield process
-    finally:
-        if process.exit_code() is None:
-            process.signal(signal.SIGKILL)
-            process.ended()

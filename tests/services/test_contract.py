@@ -14,7 +14,7 @@ import yaml
 from slipway import settings, waiting
 from slipway.waiting import Pending, Ready
 from tests.services.environments import SERVICES
-from tests.services.running import COMMIT, DIGEST, VERSION, Answer, Running, start
+from tests.services.running import COMMIT, DIGEST, VERSION, Answer, Running, Surroundings, starting
 
 ENVIRONMENTS = tuple(settings.load().environments)
 EXIT_CONFIG = 78
@@ -160,18 +160,18 @@ def test_its_openapi_document_is_whole(dev: Running) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_configuration_of_each_environment_is_accepted(
-    service: str, stores: Mapping[str, str], environment: str, folder: Path
+    service: str, surroundings: Surroundings, environment: str, folder: Path
 ) -> None:
-    process = start(service, folder, environment=environment, stores=stores)
+    with starting(service, folder, surroundings, environment=environment) as process:
 
-    def listening() -> Ready[None] | Pending | waiting.Failed:
-        if process.exit_code() is not None:
-            return waiting.Failed(process.output.read_text())
-        return Ready(None) if any(line["message"] == "listening" for line in process.log()) else Pending("no such line yet")
+        def listening() -> Ready[None] | Pending | waiting.Failed:
+            if process.exit_code() is not None:
+                return waiting.Failed(process.output.read_text())
+            return Ready(None) if any(line["message"] == "listening" for line in process.log()) else Pending("no such line yet")
 
-    waiting.wait_for("the line that says it listens", listening, timeout=30, tolerate=(ValueError,))
-    process.signal()
-    assert process.ended() == 0
+        waiting.wait_for("the line that says it listens", listening, timeout=30, tolerate=(ValueError,))
+        process.signal()
+        assert process.ended() == 0
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_the_configuration_of_each_environment_is_accepted(
     ],
 )
 def test_a_configuration_that_cannot_be_used_stops_it_with_a_reason(
-    service: str, folder: Path, config: Mapping[str, Any], said: str
+    service: str, surroundings: Surroundings, folder: Path, config: Mapping[str, Any], said: str
 ) -> None:
-    process = start(service, folder, environment="prod", config=config)
-    assert process.ended() == EXIT_CONFIG
-    (line,) = process.log()
+    with starting(service, folder, surroundings, environment="prod", config=config) as process:
+        assert process.ended() == EXIT_CONFIG
+        (line,) = process.log()
     assert (line["level"], said in line["message"]) == ("critical", True), line["message"]
 
 
@@ -198,3 +198,12 @@ def test_its_values_files_say_only_what_differs_from_the_chart(service: str, env
     assert set(values) <= set(defaults) - {"service", "environment", "tier", "image", "version", "commit", "config"}
     # One replica stands in each file all the same: it is the first thing one looks for there.
     assert [name for name, value in values.items() if value == defaults[name] and name != "replicas"] == []
+
+
+def test_every_error_is_described(dev: Running) -> None:
+    for path, operations in dev.ask("/openapi.json").json["paths"].items():
+        for method, operation in operations.items():
+            errors = {status: answer for status, answer in operation["responses"].items() if not status.startswith(("2", "3"))}
+            assert "default" in errors, f"{method} {path} does not say what an error looks like"
+            for status, answer in errors.items():
+                assert "application/problem+json" in answer["content"], f"{method} {path} {status}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 from slipway import ports, waiting
 from slipway.waiting import Pending, Ready
-from tests.services.running import Answer, Running, exchange, running
-from tests.services.test_faults import a_route
+from tests.services.routes import a_route
+from tests.services.running import Answer, Running, Surroundings, exchange, running
+from tests.services.surroundings import memory_requested
 
 
 def draining(process: Running) -> None:
@@ -22,26 +22,26 @@ def draining(process: Running) -> None:
 
 
 def test_readiness_turns_false_at_once_and_open_connections_are_served_to_the_last(
-    service: str, stores: Mapping[str, str], folder: Path
+    service: str, surroundings: Surroundings, folder: Path
 ) -> None:
-    with running(service, folder, stores=stores, config={"drain_seconds": 20}) as process:
+    with running(service, folder, surroundings, config={"drain_seconds": 20}) as process:
         route = a_route(process)
         with contextlib.closing(process.connect()) as first, contextlib.closing(process.connect()) as second:
             assert [exchange(connection, "/healthz").status for connection in (first, second)] == [200, 200]
             process.signal()
             draining(process)
-            unready, late = exchange(first, "/readyz"), exchange(second, route)
+            unready, late = exchange(first, "/readyz"), exchange(second, route.path)
         assert (unready.status, "going away" in unready.json["detail"]) == (503, True)
-        assert (late.status, late.headers["connection"]) == (200, "close")
+        assert (late.status, late.headers["connection"]) == (route.status, "close")
         assert process.ended() == 0
 
 
-def test_a_request_under_way_is_answered(service: str, stores: Mapping[str, str], folder: Path) -> None:
-    with running(service, folder, stores=stores, config={"drain_seconds": 0}) as process:
+def test_a_request_under_way_is_answered(service: str, surroundings: Surroundings, folder: Path) -> None:
+    with running(service, folder, surroundings, config={"drain_seconds": 0}) as process:
         route = a_route(process)
-        process.arm({"route": route, "latency_ms": 1500})
+        process.arm({"route": route.pattern, "latency_ms": 1500})
         answers: list[Answer] = []
-        caller = threading.Thread(target=lambda: answers.append(process.ask(route)))
+        caller = threading.Thread(target=lambda: answers.append(process.ask(route.path)))
         caller.start()
 
         def under_way() -> Ready[None] | Pending:
@@ -51,13 +51,13 @@ def test_a_request_under_way_is_answered(service: str, stores: Mapping[str, str]
         waiting.wait_for("the slow request to be under way", under_way, timeout=5)
         process.signal()
         caller.join(timeout=30)
-        assert [answer.status for answer in answers] == [200]
+        assert [answer.status for answer in answers] == [route.status]
         assert process.ended() == 0
 
 
-def test_callers_that_keep_their_connections_lose_nothing(service: str, stores: Mapping[str, str], folder: Path) -> None:
+def test_callers_that_keep_their_connections_lose_nothing(service: str, surroundings: Surroundings, folder: Path) -> None:
     """As behind a proxy: each caller goes elsewhere once it is told `Connection: close`, and until then comes back."""
-    with running(service, folder, stores=stores, config={"drain_seconds": 20}) as process:
+    with running(service, folder, surroundings, config={"drain_seconds": 20}) as process:
         route = a_route(process)
         warm, answered, lost = threading.Barrier(9), [0] * 8, list[str]()
 
@@ -65,8 +65,8 @@ def test_callers_that_keep_their_connections_lose_nothing(service: str, stores: 
             with contextlib.closing(process.connect()) as connection:
                 try:
                     for turn in range(5000):
-                        answer = exchange(connection, route)
-                        if answer.status != 200:
+                        answer = exchange(connection, route.path)
+                        if answer.status != route.status:
                             lost.append(f"status {answer.status}")
                         answered[number] += 1
                         if turn == 20:
@@ -90,9 +90,9 @@ def test_callers_that_keep_their_connections_lose_nothing(service: str, stores: 
 
 
 def test_idle_connections_do_not_hold_it_for_longer_than_it_was_told(
-    service: str, stores: Mapping[str, str], folder: Path
+    service: str, surroundings: Surroundings, folder: Path
 ) -> None:
-    with running(service, folder, stores=stores, config={"drain_seconds": 0.5}) as process:
+    with running(service, folder, surroundings, config={"drain_seconds": 0.5}) as process:
         with contextlib.closing(process.connect()) as idle:
             assert exchange(idle, "/healthz").status == 200
             process.signal()
@@ -100,8 +100,8 @@ def test_idle_connections_do_not_hold_it_for_longer_than_it_was_told(
         assert process.log()[-1]["connections_closed"] == 1
 
 
-def test_a_second_signal_ends_the_waiting(service: str, stores: Mapping[str, str], folder: Path) -> None:
-    patient = running(service, folder, stores=stores, config={"drain_seconds": 300})
+def test_a_second_signal_ends_the_waiting(service: str, surroundings: Surroundings, folder: Path) -> None:
+    patient = running(service, folder, surroundings, config={"drain_seconds": 300})
     with patient as process, contextlib.closing(process.connect()) as idle:
         assert exchange(idle, "/healthz").status == 200
         process.signal()
@@ -110,16 +110,16 @@ def test_a_second_signal_ends_the_waiting(service: str, stores: Mapping[str, str
         assert process.ended() == 0
 
 
-def test_ctrl_c_ends_it_without_waiting(service: str, stores: Mapping[str, str], folder: Path) -> None:
-    patient = running(service, folder, stores=stores, config={"drain_seconds": 300})
+def test_ctrl_c_ends_it_without_waiting(service: str, surroundings: Surroundings, folder: Path) -> None:
+    patient = running(service, folder, surroundings, config={"drain_seconds": 300})
     with patient as process, contextlib.closing(process.connect()) as idle:
         assert exchange(idle, "/healthz").status == 200
         process.signal(signal.SIGINT)
         assert process.ended() == 0
 
 
-def test_it_sleeps_while_nothing_happens(service: str, stores: Mapping[str, str], folder: Path) -> None:
-    with running(service, folder, stores=stores) as process:
+def test_it_sleeps_while_nothing_happens(service: str, surroundings: Surroundings, folder: Path) -> None:
+    with running(service, folder, surroundings) as process:
         status = Path(f"/proc/{process.pid}/status")
 
         def wake_ups() -> int:
@@ -135,7 +135,7 @@ def test_it_sleeps_while_nothing_happens(service: str, stores: Mapping[str, str]
         waiting.stays(f"{ports.LOOPBACK}:{process.port} at rest", quiet, seconds=3)
 
 
-def test_it_is_small(dev: Running) -> None:
+def test_it_takes_no_more_memory_than_it_asks_the_cluster_for(dev: Running) -> None:
     text = dev.ask("/metrics").body.decode()
     (resident,) = (float(line.split()[1]) for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))
-    assert resident < 60 * 1024 * 1024
+    assert resident < memory_requested(dev.service)

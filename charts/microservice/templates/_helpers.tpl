@@ -58,6 +58,167 @@ The service's configuration as the file it reads.
 {{- end -}}
 
 {{/*
+Whom a pod may talk to.
+*/}}
+{{- define "microservice.egress" -}}
+- to:
+    - podSelector: {}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+  to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: kube-system
+      podSelector:
+        matchLabels:
+          k8s-app: kube-dns
+{{- with .Values.networkPolicy.egress }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+What must be there before anything else is applied.
+*/}}
+{{- define "microservice.first" -}}
+argocd.argoproj.io/sync-wave: "-1"
+{{- end -}}
+
+{{/*
+What every pod is: an identity without rights, and no user that could have any.
+*/}}
+{{- define "microservice.pod" -}}
+serviceAccountName: {{ include "microservice.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  seccompProfile:
+    type: RuntimeDefault
+{{- end -}}
+
+{{/*
+What every container has: the image, its rights, and what it is told.
+*/}}
+{{- define "microservice.container" -}}
+image: {{ include "microservice.image" . | quote }}
+imagePullPolicy: IfNotPresent
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop:
+      - ALL
+env:
+  - name: SLIPWAY_SERVICE
+    value: {{ .Values.service | quote }}
+  - name: SLIPWAY_ENVIRONMENT
+    value: {{ .Values.environment | quote }}
+  - name: SLIPWAY_TIER
+    value: {{ .Values.tier }}
+  - name: SLIPWAY_DIGEST
+    value: {{ .Values.image.digest }}
+  - name: SLIPWAY_PORT
+    value: {{ .Values.port | quote }}
+  - name: SLIPWAY_CONFIG
+    value: /etc/slipway/config.yaml
+  {{- range $name, $value := .Values.env }}
+  - name: {{ $name | quote }}
+    value: {{ $value | quote }}
+  {{- end }}
+{{- with .Values.secrets }}
+envFrom:
+  {{- range . }}
+  - secretRef:
+      name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+volumeMounts:
+  - name: config
+    mountPath: /etc/slipway
+    readOnly: true
+  - name: tmp
+    mountPath: /tmp
+{{- end -}}
+
+{{/*
+What those mounts show: the configuration from the ConfigMap of this name, and a little room.
+*/}}
+{{- define "microservice.volumes" -}}
+- name: config
+  configMap:
+    name: {{ . }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 32Mi
+{{- end -}}
+
+{{/*
+The name of what the migration is made of, and the label of its pods: no selector of the service's finds them.
+*/}}
+{{- define "microservice.migrate" -}}
+{{- printf "%s-migrate" .Values.service | quote -}}
+{{- end -}}
+
+{{/*
+The Job, but for its name and the name of its configuration. Both carry the hash of this: a Job can never be changed, so whatever changes
+here is another Job, and what changes elsewhere (a version number) is not.
+*/}}
+{{- define "microservice.migration" -}}
+backoffLimit: {{ .Values.migrations.retries }}
+activeDeadlineSeconds: {{ .Values.migrations.deadlineSeconds }}
+podFailurePolicy:
+  rules:
+    # A drained node is nobody's failure.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+    # A configuration that the service refuses does not get better.
+    - action: FailJob
+      onExitCodes:
+        containerName: migrate
+        operator: In
+        values:
+          - 78
+template:
+  metadata:
+    labels:
+      app.kubernetes.io/name: {{ include "microservice.migrate" . }}
+      app.kubernetes.io/component: migration
+      app.kubernetes.io/part-of: shop
+      slipway.dev/environment: {{ .Values.environment | quote }}
+      slipway.dev/tier: {{ .Values.tier }}
+    annotations:
+      slipway.dev/config-sha256: {{ include "microservice.config" . | sha256sum }}
+  spec:
+    # Each attempt is a pod of its own, whose log stays to be read.
+    restartPolicy: Never
+    {{- include "microservice.pod" . | nindent 4 }}
+    containers:
+      - name: migrate
+        command:
+          {{- toYaml .Values.migrations.command | nindent 10 }}
+        {{- include "microservice.container" . | nindent 8 }}
+        # What it said last is in the pod's status, and so in every report about it.
+        terminationMessagePolicy: FallbackToLogsOnError
+        resources:
+          {{- toYaml .Values.migrations.resources | nindent 10 }}
+{{- end -}}
+
+{{/*
+The name of the Job, and of its configuration.
+*/}}
+{{- define "microservice.migrationName" -}}
+{{- printf "%s-migrate-%s" .Values.service (include "microservice.migration" . | sha256sum | trunc 8) | quote -}}
+{{- end -}}
+
+{{/*
 One HTTP probe of the service's port.
 */}}
 {{- define "microservice.probe" -}}
@@ -104,6 +265,11 @@ Nothing, or a sentence about the first value that cannot be right. What a value'
 {{- with .Values.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- fail (printf "autoscaling.minReplicas is %v and autoscaling.maxReplicas %v: the least cannot be more than the most" .minReplicas .maxReplicas) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.migrations.command -}}
+{{- if gt (len .Values.service) 46 -}}
+{{- fail (printf "service is %q, which is too long for a service with migrations: a Job's name is longer by 17 letters, and may have 63" .Values.service) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

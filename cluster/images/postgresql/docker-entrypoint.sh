@@ -12,11 +12,14 @@ if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     POSTGRES_PASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")
   fi
   : "${POSTGRES_PASSWORD:?is not set: it becomes the password of the first user}"
+  # Made elsewhere and moved, PG_VERSION last. Where an earlier start was interrupted, all that lies here is its leavings.
+  new=$PGDATA/.new
+  if [ -e "$new" ]; then
+    find "$PGDATA" -mindepth 1 -delete
+  fi
   file=$(mktemp)
   printf '%s\n' "$POSTGRES_PASSWORD" >"$file"
-  # Made elsewhere and moved: an interrupted start never leaves half a cluster.
-  new=$PGDATA/.new
-  rm -rf "$new"
+  mkdir "$new"
   initdb --pgdata="$new" --username="$user" --pwfile="$file" --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8
   rm -f "$file"
   echo 'host all all all scram-sha-256' >>"$new/pg_hba.conf"

@@ -33,3 +33,10 @@ def test_who_has_something_else_gets_it(has: str) -> None:
 
 def test_what_must_not_be_kept_is_asked_for_each_time() -> None:
     assert answer(max_age=0).headers["cache-control"] == "no-cache"
+
+
+def test_what_never_changes_is_not_asked_for_again() -> None:
+    request = Request({"type": "http", "method": "GET", "headers": []})
+    found = cacheable(request, b"a{}", max_age=60, media_type="text/css", unchanging=True)
+    assert found.headers["cache-control"] == "public, max-age=60, immutable"
+    assert found.headers["content-type"] == "text/css; charset=utf-8"

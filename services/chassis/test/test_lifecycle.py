@@ -61,3 +61,15 @@ def test_being_alive_asks_no_store(make: Make) -> None:
     service = make()
     service.lifecycle.check("store", broken)
     assert TestClient(service.asgi).get("/healthz").status_code == 200
+
+
+def test_the_routes_of_every_service_are_tried_after_its_own(make: Make) -> None:
+    service = make()
+
+    @service.app.get("/products")
+    async def products() -> str:
+        return "all"
+
+    with TestClient(service.asgi) as client:
+        assert [getattr(route, "path", "") for route in service.app.router.routes].index("/products") == 0
+        assert [client.get(path).status_code for path in ("/products", "/healthz", "/readyz", "/version")] == [200] * 4

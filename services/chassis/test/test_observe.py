@@ -140,3 +140,16 @@ def test_a_probe_that_fails_is_told(make: Make, ask: Ask, capsys: pytest.Capture
     ask(service).get("/readyz")
     (line,) = capsys.readouterr().out.splitlines()
     assert (json.loads(line)["route"], json.loads(line)["status"]) == ("/readyz", 503)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/nope", 404), ("/broken", 500)])
+def test_headers_of_the_service_are_on_every_answer(path: str, status: int) -> None:
+    headers = {"Content-Security-Policy": "default-src 'none'"}
+    service = Service(Config(), Identity("sample", "dev"), description="A sample.", headers=headers)
+
+    @service.app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError
+
+    answer = TestClient(service.asgi, raise_server_exceptions=False).get(path)
+    assert (answer.status_code, answer.headers["content-security-policy"]) == (status, "default-src 'none'")
