@@ -1,0 +1,9 @@
+"""`dev`: the services of this checkout in the namespace `local`, where Tilt keeps them as the working tree has them."""
+
+from __future__ import annotations
+
+from slipway.dev.ground import down, show_down
+from slipway.dev.running import run
+from slipway.dev.told import facts
+
+__all__ = ["down", "facts", "run", "show_down"]

@@ -1,0 +1,119 @@
+"""Tilt, started for an instance: with its own kubeconfig, port and state, and nothing of the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from slipway import access, instance, names, ports, roles, shell
+from slipway.access import Access
+from slipway.dev import crashing, tilt
+from slipway.dev.ground import prepare
+from slipway.dev.told import ROLE
+from slipway.errors import unknown
+from slipway.progress import Phase, Progress
+from slipway.settings import Settings
+
+# Tilt's own default, where it is free.
+PREFERRED_PORT = 10350
+
+# Seconds until `dev --ci` gives up: four images from an empty cache, on two cores, and their pods.
+CI_TIMEOUT = 900.0
+
+# Seconds more, in which Tilt itself says what it waited for.
+_LAST_WORDS = 30.0
+
+
+def run(
+    settings: Settings,
+    services: Sequence[str] = (),
+    *,
+    port: int = 0,
+    ci: bool = False,
+    timeout: float = 0.0,
+    progress: Progress,
+) -> int:
+    """Run Tilt until it is interrupted, or with `ci` until everything is up; Tilt's exit code.
+
+    Args:
+        settings: The instance, which must run.
+        services: The services to work on; all by default. The others run in `local` as they run in dev.
+        port: Where its page listens on 127.0.0.1; a free port by default.
+        ci: Bring everything up once, and end.
+        timeout: Seconds that `ci` may take; CI_TIMEOUT by default.
+        progress: Told what is done before Tilt speaks for itself.
+
+    Raises:
+        UsageError: There is no such service or instance, or Tilt runs for it already.
+        ToolMissing: There is no Tilt, and none can be made.
+        CommandFailed: `ci` did not end in time.
+        NeverUp: `ci` found a service that does not come up.
+    """
+    for name in services:
+        if name not in settings.services:
+            raise unknown("service", name, settings.services)
+    found = access.open(settings, ROLE)
+    with progress.phase("tilt") as phase:
+        program = _program(settings, phase)
+    with progress.phase("local") as phase:
+        prepare(found)
+        phase.say("the Secrets of its stores are there")
+    chosen = port or ports.free_port(PREFERRED_PORT)
+    page = f"http://{ports.LOOPBACK}:{chosen}"
+    limit = (timeout or CI_TIMEOUT) if ci else 0.0
+    environ = environment(found, program)
+    watch = crashing.Watch(found.kube, lambda: crashing.deployed(program, environ, chosen))
+    with instance.tilt(settings, page):
+        for line in _where(found, page, ci=ci):
+            progress.note(line)
+        try:
+            code = shell.interactive(
+                command(program, found, services, port=chosen, limit=limit),
+                env=environ,
+                cwd=settings.root,
+                timeout=limit + _LAST_WORDS if limit else None,
+                hopeless=watch.hopeless if ci else None,
+            )
+        finally:
+            progress.note("\nTilt has ended. What it made in `local` runs on; `./invoke dev --down` removes it.")
+    watch.require()
+    return code
+
+
+def command(program: Path, found: Access, services: Sequence[str], *, port: int, limit: float) -> list[str | Path]:
+    """The words that start Tilt; with a limit in seconds it ends once everything is up."""
+    words: list[str | Path] = [program, *(["ci", f"--timeout={limit:g}s"] if limit else ["up", "--stream"])]
+    words += ["--file", found.settings.root / "Tiltfile", "--context", f"{found.settings.context}-{ROLE}"]
+    words += ["--host", ports.LOOPBACK, "--port", str(port), "--web-mode=prod"]
+    return [*words, "--", *services]
+
+
+def environment(found: Access, program: Path) -> Mapping[str, str]:
+    """What Tilt finds in its environment: this instance, its engine, and a home of its own; nobody is told of its use."""
+    settings, home = found.settings, found.settings.folder / "dev"
+    # pip and git, which tests of a service run, go by the user's own configuration on.
+    kept = ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+    places = {name: str(home / name.lower()) for name in kept}
+    for place in places.values():
+        Path(place).mkdir(parents=True, exist_ok=True, mode=0o700)
+    return {
+        **found.engine.environment,
+        **places,
+        "TILT_DEV_DIR": str(home / "tilt"),
+        "TILT_DISABLE_ANALYTICS": "1",
+        "DO_NOT_TRACK": "1",
+        "KUBECONFIG": str(roles.kubeconfig(settings, ROLE)),
+        "SLIPWAY_INSTANCE": settings.instance,
+        "SLIPWAY_HOME": str(settings.home),
+        "PATH": f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+
+
+def _program(settings: Settings, phase: Phase) -> Path:
+    return tilt.get(settings, phase=phase)
+
+
+def _where(found: Access, page: str, *, ci: bool) -> Sequence[str]:
+    front = names.url(names.FRONT, port=found.port, environment=names.LOCAL)
+    return () if ci else (f"the shop: {front}", f"tilt's page: {page}", "Ctrl-C ends Tilt; what runs in `local` stays.")

@@ -1,0 +1,275 @@
+"""The inner loop as far as it can be seen without a cluster: what the Tiltfile is told, how Tilt is started, how `local` ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slipway import access, engine, helm, instance, registry, shell
+from slipway.dev import crashing, ground, running, told
+from slipway.errors import SlipwayError, UsageError
+from slipway.settings import ROOT, Settings
+from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, workload
+from tests.unit.fakes import Screen
+
+SERVICES = ("cart", "catalog", "orders", "storefront")
+STORES = ("postgresql", "valkey")
+DIGEST = f"sha256:{'d' * 64}"
+
+
+def template(chart: Path, *, values: Mapping[str, Any], release: str, namespace: str, **_: Any) -> list[dict[str, Any]]:
+    """What Helm would make: the workload, its account, and a Job where there are migrations."""
+    first = {"argocd.argoproj.io/sync-wave": "-1"}
+
+    def item(kind: str, name: str = release, **annotations: str) -> dict[str, Any]:
+        return {"kind": kind, "metadata": {"name": name, "namespace": namespace, "annotations": annotations}}
+
+    store = chart.name != "microservice"
+    image = f"{values['image']['repository']}@{values['image']['digest']}"
+    made = [item("StatefulSet" if store else "Deployment") | {"image": image}, item("Service"), item("ConfigMap")]
+    made += [] if store else [item("ServiceAccount", **first)]
+    made += [item("Job", f"{release}-migrate-12345678", **first)] if values.get("migrations") else []
+    return made
+
+
+class World:
+    """An instance that runs, with what dev runs in it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        self.settings = Settings(ROOT, home, "test")
+        self.settings.folder.mkdir(parents=True)
+        for name in ("kubeconfig", "kubeconfig-developer"):
+            (self.settings.folder / name).touch()
+        self.engine = FakeEngine(test=FakeNode(port=8081))
+        self.kube = FakeKube(
+            *(workload(name, "dev") for name in SERVICES),
+            *(workload(name, "dev", kind="StatefulSet") for name in STORES),
+        )
+        self.held = True
+        self.started: dict[str, Any] = {}
+        monkeypatch.setattr(engine, "find", lambda _: self.engine)
+        monkeypatch.setattr(self.engine, "has_image", lambda _: self.held)
+        monkeypatch.setattr(access, "Kube", lambda *_: self.kube)
+        monkeypatch.setattr(ground, "Kube", lambda *_: self.kube)
+        monkeypatch.setattr(registry, "find", lambda _: registry.Registry(5001, "slipway-registry", "running", "image"))
+        monkeypatch.setattr(helm, "template", template)
+        monkeypatch.setattr(access.Access, "helm", Path("helm"))
+        monkeypatch.setattr(running, "_program", lambda *_: Path("/tools/tilt"))
+        monkeypatch.setattr(shell, "interactive", self._tilt)
+
+    def _tilt(self, argv: Sequence[Any], **options: Any) -> int:
+        self.started = {"argv": [str(word) for word in argv], **options, "during": instance.find_tilt(self.settings)}
+        if options["hopeless"]:
+            options["hopeless"]()
+        return 3
+
+    def facts(self, *services: str) -> dict[str, Any]:
+        return told.facts(self.settings, services)
+
+    def run(self, *services: str, **options: Any) -> int:
+        self.screen = Screen()
+        return running.run(self.settings, services, progress=self.screen.progress, **options)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    return World(monkeypatch, tmp_path)
+
+
+def by_name(parts: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {part["name"]: part for part in parts}
+
+
+def image(part: Mapping[str, Any]) -> str:
+    return next(item["image"] for item in yaml.safe_load_all(part["yaml"]) if "image" in item)
+
+
+def test_every_service_of_the_checkout_is_worked_on_when_none_is_named(world: World) -> None:
+    seen = world.facts()
+    services = by_name(seen["services"])
+    assert tuple(services) == SERVICES
+    assert all(service["live"] for service in services.values())
+    assert image(services["cart"]) == f"{services['cart']['image']}@sha256:{'0' * 64}"
+    assert services["cart"]["url"] == "http://cart.local.localhost:8081"
+    assert json.loads(json.dumps(seen)) == seen
+
+
+def test_what_is_not_worked_on_runs_as_in_dev(world: World) -> None:
+    services = by_name(world.facts("cart")["services"])
+    assert [name for name, service in services.items() if service["live"]] == ["cart"]
+    assert image(services["orders"]) == f"localhost:5001/orders@{DIGEST}"
+
+
+def test_a_service_that_dev_does_not_run_is_left_out_when_others_are_worked_on(world: World) -> None:
+    world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "orders"]
+    assert "orders" not in by_name(world.facts("cart")["services"])
+    assert "orders" in by_name(world.facts()["services"])
+
+
+def test_stores_are_those_of_dev_and_wait_for_nobody(world: World) -> None:
+    seen = world.facts()
+    assert tuple(by_name(seen["stores"])) == STORES
+    assert image(seen["stores"][0]) == f"localhost:5001/postgresql@{DIGEST}"
+    assert by_name(seen["services"])["orders"]["needs"] == ["postgresql"]
+    assert by_name(seen["services"])["catalog"]["needs"] == []
+
+
+def test_what_a_migration_needs_comes_with_it_and_not_with_the_service_that_waits_for_it(world: World) -> None:
+    services = by_name(world.facts()["services"])
+    assert services["orders"]["jobs"] == [
+        {"workload": "orders-migrate-12345678", "name": "orders-migrations", "objects": ["orders:serviceaccount"]}
+    ]
+    assert services["orders"]["objects"] == ["orders:configmap"]
+    assert services["cart"]["objects"] == ["cart:configmap", "cart:serviceaccount"]
+
+
+def test_the_context_is_one_that_can_change_nothing_but_local(world: World) -> None:
+    assert world.facts()["context"] == "kind-test-developer"
+
+
+def test_nothing_that_is_secret_is_told(world: World) -> None:
+    kept = access.open(world.settings, "developer").secrets.stores
+    assert {use.partition("/")[0] for use in kept} >= {"local"}
+    assert not [password for password in kept.values() if password in json.dumps(world.facts())]
+
+
+def test_the_pip_configuration_for_builds_is_for_nobody_elses_eyes(world: World) -> None:
+    [told_pip] = [one for one in world.facts()["secrets"] if one.startswith("id=pip,")]
+    assert stat.S_IMODE(Path(told_pip.partition("src=")[2]).stat().st_mode) == 0o600
+
+
+def test_files_that_the_facts_follow_from_are_watched_though_they_are_not_there_yet(world: World) -> None:
+    watched = {Path(path).relative_to(ROOT).as_posix() for path in world.facts()["watched"]}
+    assert {
+        "charts/microservice",
+        "charts/valkey",
+        "cluster/local-values.yaml",
+        "services/cart/envs/dev.yaml",
+        "services/cart/envs/local.yaml",
+        "services/cart/helm/local-values.yaml",
+    } <= watched
+
+
+def test_an_unknown_service_gets_the_list(world: World) -> None:
+    with pytest.raises(UsageError, match="valid: cart, catalog, orders, storefront"):
+        world.facts("chart")
+    with pytest.raises(UsageError, match="valid: cart"):
+        world.run("chart")
+
+
+def test_an_engine_that_lost_the_image_to_build_on_is_told(world: World) -> None:
+    world.held = False
+    with pytest.raises(SlipwayError, match=r"python-build.*`./invoke up` again"):
+        world.facts()
+
+
+def test_an_instance_that_is_not_there_is_told(world: World) -> None:
+    world.engine.nodes.clear()
+    with pytest.raises(UsageError, match=r"`\./invoke up` makes it"):
+        world.run()
+
+
+def test_tilt_gets_the_instance_and_nothing_of_the_users(world: World) -> None:
+    assert world.run("cart", "orders", port=12345) == 3
+    argv, env = world.started["argv"], world.started["env"]
+    assert argv[:3] == ["/tools/tilt", "up", "--stream"]
+    assert argv[argv.index("--context") + 1] == "kind-test-developer"
+    assert argv[argv.index("--host") + 1 :][:3] == ["127.0.0.1", "--port", "12345"]
+    assert argv[argv.index("--") :] == ["--", "cart", "orders"]
+    assert env["KUBECONFIG"] == str(world.settings.folder / "kubeconfig-developer")
+    assert (env["SLIPWAY_INSTANCE"], env["SLIPWAY_HOME"]) == ("test", str(world.settings.home))
+    homes = [env[name] for name in ("TILT_DEV_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")]
+    assert all(home.startswith(str(world.settings.folder)) for home in homes)
+    assert env["TILT_DISABLE_ANALYTICS"] == env["DO_NOT_TRACK"] == "1"
+    assert world.started["timeout"] is None
+
+
+def test_the_secrets_of_local_are_there_before_tilt(world: World) -> None:
+    world.run()
+    secrets = {item["metadata"]["name"] for item in world.kube.list("Secret", namespace="local")}
+    assert secrets == {"postgresql", "orders-postgresql", "valkey", "cart-valkey"}
+
+
+def test_a_run_for_machines_ends_by_itself_and_tilt_says_why_before_we_do(world: World) -> None:
+    world.run(ci=True, timeout=60)
+    assert world.started["argv"][1:3] == ["ci", "--timeout=60s"]
+    assert world.started["timeout"] == 90
+    world.run(ci=True)
+    assert world.started["timeout"] == running.CI_TIMEOUT + 30
+
+
+def test_a_run_for_machines_ends_with_the_reason_once_a_service_cannot_come_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = crashing.Crash("catalog", "catalog-1", "exit code 1", 1, "SyntaxError: invalid syntax")
+
+    def found(watch: crashing.Watch) -> bool:
+        watch.crashes = (crash,)
+        return True
+
+    monkeypatch.setattr(crashing.Watch, "hopeless", found)
+    with pytest.raises(crashing.NeverUp, match=r"(?s)catalog does not come up.*SyntaxError"):
+        world.run(ci=True, port=12345)
+    assert instance.find_tilt(world.settings) is None
+    assert world.run() == 3, "a developer may still mend it"
+
+
+def test_what_stays_and_how_it_goes_is_said_at_the_end(world: World) -> None:
+    world.run()
+    assert "http://storefront.local.localhost:8081" in world.screen.text
+    assert "`./invoke dev --down` removes it" in world.screen.lines[-1]
+
+
+def test_there_is_one_tilt_an_instance_and_it_is_known_while_it_runs(world: World) -> None:
+    world.run(port=12345)
+    assert world.started["during"] == instance.Tilt(os.getpid(), "http://127.0.0.1:12345")
+    assert instance.find_tilt(world.settings) is None
+    with instance.tilt(world.settings, "http://127.0.0.1:1"), pytest.raises(UsageError, match=r"http://127\.0\.0\.1:1"):
+        world.run()
+
+
+def test_ending_tilt_asks_first_and_waits_until_it_has_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not instance.end_tilt(world.settings)
+    sent: list[int] = []
+    with instance.tilt(world.settings, "http://127.0.0.1:1"):
+        file = (world.settings.folder / "dev" / "tilt.json").open("a")
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+    def kill(pid: int, number: int) -> None:
+        assert pid == os.getpid()
+        sent.append(number)
+        if number == signal.SIGKILL:
+            file.close()
+
+    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(instance, "TILT_TIMEOUT", 0.1)
+    assert instance.end_tilt(world.settings)
+    assert sent == [signal.SIGTERM, signal.SIGKILL]
+
+
+def test_down_empties_local_and_leaves_it_as_up_made_it(world: World) -> None:
+    world.kube.objects.append(workload("cart", "local"))
+    world.kube.objects.append({"kind": "Namespace", "metadata": {"name": "local"}})
+    asked: list[str] = []
+
+    def delete(kind: str, name: str, **_: Any) -> bool:
+        asked.append(f"{kind}/{name}")
+        world.kube.objects = [item for item in world.kube.objects if item["metadata"].get("namespace") != "local"]
+        world.kube.objects = [item for item in world.kube.objects if item["kind"] != "Namespace"]
+        return True
+
+    world.kube.delete = delete  # type: ignore[method-assign]
+    assert ground.down(world.settings, progress=Screen().progress).workloads == ("cart",)
+    assert asked == ["Namespace/local"]
+    again = [item for item in world.kube.objects if item["kind"] in ("Namespace", "RoleBinding")]
+    assert [item["metadata"]["name"] for item in again] == ["local", "developer"]
+    assert again[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
