@@ -1,0 +1,142 @@
+"""One customer at a time: who asks, what it asked, and what the books say of it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+
+from .arrivals import Arrival, phase_at
+from .asking import Answer, Roads
+from .journeys import JOURNEYS, Shelf, Wrong
+from .ledger import Ledger
+from .order import Order
+
+# The longest that a customer thinks, in average ones; a few very slow ones would only lengthen the test.
+MOST_THOUGHT = 4.0
+
+
+@dataclass
+class Work:
+    """What all customers of a worker share.
+
+    Attributes:
+        began: The moment of the plan's begin.
+        ledger: Books since they were last sent.
+        under_way: Journeys that were started and have not ended.
+        carts: Carts that were written to.
+    """
+
+    order: Order
+    worker: int
+    roads: Roads
+    shelf: Shelf = field(default_factory=Shelf)
+    ledger: Ledger = field(default_factory=Ledger)
+    began: float = 0.0
+    under_way: int = 0
+    carts: set[str] = field(default_factory=set[str])
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the plan's begin."""
+        return time.time() - self.began
+
+
+class Customer:
+    """One customer, on one journey.
+
+    Args:
+        work: What it shares with the others.
+        arrival: When it is due, and what it comes for; None for one that prepares the test, and whom nobody counts.
+        name: What its cart and its order are called by.
+    """
+
+    def __init__(self, work: Work, arrival: Arrival | None, name: str) -> None:
+        order = work.order
+        self._work, self._arrival = work, arrival
+        self.rng = random.Random(f"{order.seed}/{name}")  # noqa: S311
+        self.cart, self.key = f"{order.prefix}{name}", f"{order.prefix}{name}"
+        self.name = f"Load test {order.run}"
+        self._due = arrival.due if arrival else work.now
+
+    def go(self) -> None:
+        """Make the journey, and write down how it went."""
+        arrival, work = self._arrival, self._work
+        if arrival is None:
+            raise RuntimeError("who prepares the test makes no journey")
+        work.ledger.started(arrival.journey, due=arrival.due, late=max(0.0, work.now - arrival.due))
+        work.under_way += 1
+        ok = False
+        try:
+            JOURNEYS[arrival.journey](self, work.shelf)
+            ok = True
+        except Wrong:
+            pass
+        finally:
+            work.under_way -= 1
+        work.ledger.ended(arrival.journey, at=work.now, seconds=max(0.0, work.now - arrival.due), ok=ok)
+
+    def ask(
+        self,
+        service: str,
+        endpoint: str,
+        path: str,
+        *,
+        expect: Sequence[int] = (200,),
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        check: Callable[[Answer], str] | None = None,
+    ) -> Answer:
+        """The answer, which is as it should be.
+
+        Raises:
+            Wrong: It is not, or there was none.
+        """
+        work, stream = self._work, self._arrival.stream if self._arrival else "keep-alive"
+        if (ahead := self._due - work.now) > 0:
+            gevent.sleep(ahead)
+        method = endpoint.partition(" ")[0]
+        request = f"{work.order.prefix}{work.worker}-{next(work.numbers)}"
+        host = work.order.hosts.get(service)
+        told = {"X-Request-ID": request, **({"Host": host} if host else {}), **(headers or {})}
+        if method == "PUT":
+            work.carts.add(self.cart)
+        work.ledger.sent[service] += 1
+        base = work.order.addresses[service]
+        answer = work.roads.ask(stream, base, method, path, name=f"{service} {endpoint}", headers=told, body=body)
+        error = answer.trouble or ("" if answer.status in expect else f"status {answer.status}")
+        error = error or (check(answer) if check else "")
+        if answer.status:
+            work.ledger.answered[service] += 1
+        self._count_order(method, answer, error)
+        if self._arrival:
+            at = work.now
+            seconds = max(0.0, at - self._due - answer.held)
+            phase = phase_at(work.order.phases, self._due)
+            where = (service, endpoint, self._arrival.journey)
+            work.ledger.asked(where, stream=stream, at=at, seconds=seconds, error=error, counted=bool(phase and phase.counted))
+            if answer.status and int(request.rpartition("-")[2]) % work.order.each == 0:
+                work.ledger.sampled.append(request)
+        self._due = work.now + self._thought()
+        if error:
+            raise Wrong(f"{endpoint}: {error}")
+        return answer
+
+    def _count_order(self, method: str, answer: Answer, error: str) -> None:
+        if method != "POST":
+            return
+        if answer.status in (200, 201):
+            # What it says may be wrong; that there is an order, it has said.
+            self._work.ledger.counts["orders_accepted"] += 1
+        elif not answer.status or answer.status >= 500:
+            self._work.ledger.counts["orders_unsure"] += 1
+
+    def _thought(self) -> float:
+        think = self._work.order.think
+        return min(self.rng.expovariate(1 / think), MOST_THOUGHT * think) if think > 0 else 0.0

@@ -1,0 +1,309 @@
+"""The master: says when it begins, notices who is lost, adds the books up, and prints them as lines of JSON.
+
+Nothing but what it prints leaves the generator: a line each second, and at the end everything, in numbered pieces with a
+checksum, so that a reader knows when one is missing and reads the log again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from locust.env import Environment
+
+from . import order
+from .arrivals import DRAIN, phase_at
+from .buckets import Times
+from .ledger import Kind, Ledger, Second
+from .worker import BEAT, BEGIN, ENDED, PREPARE, READY, STOP
+
+log = logging.getLogger("load")
+
+# Seconds that workers get to prepare their test data; and between the word to begin and the plan's begin.
+PREPARED, LEAD = 30.0, 1.0
+
+# Seconds without a word after which a worker is lost: it speaks every second.
+SILENCE = 6.0
+
+# Seconds after its end until a second is shown: what workers know of it is on its way.
+SHOWN_AFTER = 1.5
+
+# Seconds beyond the drain in which workers tidy up and say their last word.
+LAST_WORDS = 30.0
+
+# Exit codes: a worker was lost, or the test did not come to its end.
+LOST = 3
+
+# Characters of a piece: below the 16 KiB at which container runtimes split a line.
+PIECE = 8192
+
+
+@dataclass
+class Seen:
+    """What the master knows of a worker."""
+
+    index: int
+    heard: float
+    sequence: int = 0
+    lost: bool = False
+    ended: bool = False
+    unfinished: int = 0
+    removed: int = 0
+    carts: int = 0
+    ready: bool = False
+    ledger: Ledger = field(default_factory=Ledger)
+    cpu: list[float] = field(default_factory=list[float])
+    under_way: dict[int, int] = field(default_factory=dict[int, int])
+
+
+class Master:
+    """The master's part.
+
+    Args:
+        environment: Locust's.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._runner: Any = environment.runner
+        self._order = order.read()
+        self._workers: dict[str, Seen] = {}
+        self._began = 0.0
+        self._shown = 0
+        self._said: list[str] = []
+        self._planned: Counter[int] = Counter()
+        self._journeys: Counter[str] = Counter()
+        for arrival in self._order.arrivals():
+            self._planned[int(arrival.due)] += 1
+            self._journeys[arrival.journey] += 1
+        self._told = False
+        environment.events.quitting.add_listener(self._quit)
+        self._runner.register_message(READY, self._ready)
+        self._runner.register_message(BEAT, self._hear)
+        self._runner.register_message(ENDED, self._hear)
+
+    def run(self) -> None:
+        """See the test through, print what came of it, and end the process."""
+        code = 1
+        try:
+            self._begin()
+            while not all(seen.ended or seen.lost for seen in self._workers.values()):
+                gevent.sleep(0.2)
+                self._look()
+                if self._now > self._order.seconds + self._order.drain + LAST_WORDS:
+                    self._lose([seen for seen in self._workers.values() if not seen.ended], "did not come to an end")
+            ended = time.time()
+            gevent.sleep(0.3)  # what Locust itself reported is taken in by another greenlet
+            code = self._close(ended)
+        except Exception:
+            log.exception("the master broke")
+        finally:
+            self._environment.process_exit_code = code
+            self._runner.quit()
+
+    def _quit(self, environment: Environment, **_: Any) -> None:
+        """Locust ends by itself when its last worker says goodbye, or when it is told to: what is known is told all the same."""
+        if self._began and not self._told:
+            gone = [seen for seen in self._workers.values() if not seen.ended and not seen.lost]
+            self._lose(gone, "went before its end")
+            environment.process_exit_code = self._close(time.time())
+
+    def _close(self, ended: float) -> int:
+        """Tell everything, once; the exit code that this is."""
+        lost = any(seen.lost for seen in self._workers.values())
+        if not self._told:
+            self._told = True
+            self._tell(self._whole(ended))
+        return LOST if lost else 0
+
+    @property
+    def _now(self) -> float:
+        return time.time() - self._began
+
+    def _begin(self) -> None:
+        names = sorted(client.id for client in self._runner.clients.all)[: self._order.workers]
+        for index, name in enumerate(names):
+            self._workers[name] = Seen(index, time.time())
+            self._runner.send_message(PREPARE, {"index": index}, name)
+        until = time.time() + PREPARED
+        while time.time() < until and not all(seen.ready for seen in self._workers.values()):
+            gevent.sleep(0.1)
+        # Every worker has the same time zero; clocks of several machines have to be kept together.
+        self._began = float(int(time.time() + LEAD) + 1)
+        for name, seen in self._workers.items():
+            seen.heard = time.time()
+            self._runner.send_message(BEGIN, {"began": self._began}, name)
+        _print({"load": "begin", "began": self._began, "seconds": self._order.seconds, "workers": len(names)})
+        unready = [seen for seen in self._workers.values() if not seen.ready]
+        if unready:
+            self._lose(unready, f"was not ready within {PREPARED:g} s")
+
+    def _ready(self, environment: Environment, msg: Any, **_: Any) -> None:
+        if msg.node_id in self._workers:
+            self._workers[msg.node_id].ready = True
+
+    def _hear(self, environment: Environment, msg: Any, **_: Any) -> None:
+        seen = self._workers.get(msg.node_id)
+        if seen is None or seen.lost:
+            return
+        told = json.loads(msg.data["text"])
+        if told["sequence"] != seen.sequence:
+            self._said.append(f"worker {seen.index}: word {seen.sequence} is missing")
+            self._lose([seen], "has not told everything")
+            return
+        seen.sequence, seen.heard = seen.sequence + 1, time.time()
+        seen.ledger.merge(Ledger.of(told["ledger"]))
+        seen.cpu += told["cpu"]
+        seen.under_way[int(told["at"] + 0.5) - 1] = told["under_way"]
+        if msg.type == ENDED:
+            seen.ended, seen.unfinished = True, told["unfinished"]
+            seen.removed, seen.carts = told["removed"], told["carts"]
+
+    def _look(self) -> None:
+        silent = [one for one in self._workers.values() if not one.ended and not one.lost and time.time() - one.heard > SILENCE]
+        if silent:
+            self._lose(silent, f"has said nothing for {SILENCE:g} s")
+        self._show()
+
+    def _lose(self, lost: list[Seen], why: str) -> None:
+        """A test without one of its workers is over: the others stop, and say what they know."""
+        for seen in lost:
+            seen.lost = True
+            self._said.append(f"worker {seen.index} {why}")
+            _print({"load": "lost", "worker": seen.index, "why": why})
+        for name, seen in self._workers.items():
+            if not seen.lost and not seen.ended:
+                self._runner.send_message(STOP, {}, name)
+
+    def _merged(self) -> Ledger:
+        whole = Ledger()
+        for seen in self._workers.values():
+            whole.merge(seen.ledger)
+        return whole
+
+    def _show(self) -> None:
+        """Print the seconds that are over, each once."""
+        while self._shown < int(self._now - SHOWN_AFTER):
+            _print({"load": "second", **self._second(self._shown, [seen.ledger for seen in self._workers.values()])})
+            self._shown += 1
+
+    def _second(self, index: int, ledgers: list[Ledger]) -> dict[str, Any]:
+        merged = Second()
+        for ledger in ledgers:
+            if index in ledger.seconds:
+                one = ledger.seconds[index]
+                merged.counts.update(one.counts)
+                merged.latency.merge(one.latency)
+                merged.lateness.merge(one.lateness)
+        phase = phase_at(self._order.phases, index + 0.5)
+        return {
+            "at": self._began + index,
+            "phase": phase.name if phase else DRAIN,
+            "planned": self._planned[index],
+            **{name: merged.counts[name] for name in ("started", "ok", "failed", "requests", "failures")},
+            "in_flight": sum(seen.under_way.get(index, 0) for seen in self._workers.values()),
+            "p50": merged.latency.within(0.5),
+            "p95": merged.latency.within(0.95),
+            "p99": merged.latency.within(0.99),
+            "late_p99": merged.lateness.within(0.99),
+            "late_max": merged.lateness.most,
+        }
+
+    def _whole(self, ended: float) -> dict[str, Any]:
+        """Everything, in the words of `Client` in slipway/load/model/client.py."""
+        merged, seen = self._merged(), list(self._workers.values())
+        last = max([int(self._order.seconds), *(index + 1 for index in merged.seconds)])
+        return {
+            "began": self._began,
+            "ended": ended,
+            "seconds": [self._second(index, [merged]) for index in range(last)],
+            "endpoints": [_endpoint(*where, kind) for where, kind in sorted(merged.endpoints.items())],
+            "journeys": [_journey(name, planned, merged.journeys[name]) for name, planned in sorted(self._journeys.items())],
+            "streams": [{"name": name, **_outcome(kind)} for name, kind in sorted(merged.streams.items())],
+            "workers": [_worker(one) for one in sorted(seen, key=lambda one: one.index)],
+            "expected_workers": self._order.workers,
+            "locust": self._locusts(),
+            "sampled": sorted(merged.sampled),
+            "orders_accepted": merged.counts["orders_accepted"],
+            "orders_unsure": merged.counts["orders_unsure"],
+            "sent": dict(merged.sent),
+            "answered": dict(merged.answered),
+            "carts": sum(one.carts for one in seen),
+            "removed": {"carts": None if any(one.lost for one in seen) else sum(one.removed for one in seen)},
+            "said": [*self._said, *_turned_away(merged)],
+        }
+
+    def _locusts(self) -> dict[str, Any]:
+        total: Any = self._environment.stats.total
+        found = {f"p{share:g}": total.get_response_time_percentile(share / 100) / 1000 for share in (50, 95, 99)}
+        none = dict.fromkeys(found)
+        counts = {"requests": total.num_requests, "failures": total.num_failures, "rps": float(total.total_rps)}
+        return {**counts, **(found if total.num_requests else none)}
+
+    def _tell(self, whole: dict[str, Any]) -> None:
+        content = json.dumps(whole).encode()
+        text = base64.b64encode(zlib.compress(content)).decode()
+        pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
+        for number, piece in enumerate(pieces):
+            _print({"load": "piece", "number": number, "data": piece})
+        _print({"load": "done", "pieces": len(pieces), "sha256": hashlib.sha256(content).hexdigest()})
+
+
+def _endpoint(service: str, name: str, journey: str, kind: Kind) -> dict[str, Any]:
+    times = kind.times
+    more = {"p999": times.within(0.999), "maximum": times.most, "histogram": times.histogram}
+    return {"service": service, "name": name, "journey": journey, **_outcome(kind), **_percentiles(times), **more}
+
+
+def _journey(name: str, planned: int, kind: Kind) -> dict[str, Any]:
+    states = {state: kind.counts[state] for state in ("started", "ok", "failed")}
+    unfinished = states["started"] - states["ok"] - states["failed"]
+    return {"name": name, "planned": planned, **states, "unfinished": unfinished, **_percentiles(kind.times)}
+
+
+def _worker(seen: Seen) -> dict[str, Any]:
+    late = seen.ledger.lateness
+    return {
+        "name": f"worker-{seen.index}",
+        "lost": seen.lost,
+        "cpu_max": max(seen.cpu) if seen.cpu else None,
+        "cpu_p95": _share(seen.cpu, 0.95),
+        "late_p99": late.within(0.99),
+        "late_max": late.most,
+        "journeys": late.total,
+    }
+
+
+def _turned_away(merged: Ledger) -> list[str]:
+    number = merged.counts["turned_away"]
+    return [f"{number} journeys were turned away: too many were under way"] if number else []
+
+
+def _outcome(kind: Kind) -> dict[str, Any]:
+    return {**{name: kind.counts[name] for name in ("requests", "failures")}, "errors": dict(kind.errors)}
+
+
+def _percentiles(times: Times) -> dict[str, float | None]:
+    return {"p50": times.within(0.5), "p95": times.within(0.95), "p99": times.within(0.99)}
+
+
+def _share(values: list[float], share: float) -> float | None:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+def _print(told: dict[str, Any]) -> None:
+    # Whoever started this as a process of its own may be reading the other one.
+    sink = sys.stderr if os.environ.get("LOAD_OUTPUT") == "stderr" else sys.stdout
+    sink.write(json.dumps(told) + "\n")
+    sink.flush()

@@ -1,0 +1,145 @@
+"""What `./invoke load` does: a test, its report beside it, and the word to the pipeline when a release has passed one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slipway import access
+from slipway.errors import SlipwayError
+from slipway.load import compare, keeping, report, running, show
+from slipway.load.model import ENVIRONMENT_CODE, Asked, Run
+from slipway.load.statistics import Comparison
+from slipway.progress import Progress
+from slipway.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Unwritten(SlipwayError):
+    """A report could not be written: no verdict on what was tested."""
+
+    exit_code = ENVIRONMENT_CODE
+
+
+@dataclass(frozen=True)
+class Made:
+    """A test, and what was made of it.
+
+    Attributes:
+        run: The test.
+        folder: Where everything about it lies.
+        report: The page.
+        recorded: The commit that tells the pipeline that this release passed; empty when it does not count for one.
+    """
+
+    run: Run
+    folder: Path
+    report: Path
+    recorded: str = ""
+
+    @property
+    def code(self) -> int:
+        """What the command exits with."""
+        return self.run.code
+
+
+def load(settings: Settings, asked: Asked, *, progress: Progress) -> Made:
+    """A load test, judged, kept and reported.
+
+    Raises:
+        SlipwayError: What is asked for is not there, or cannot be tested: no verdict then, and exit code 3.
+    """
+    try:
+        return _load(settings, asked, progress)
+    except SlipwayError as error:
+        if error.exit_code == ENVIRONMENT_CODE:
+            raise
+        # Its own code would be that of a failed test, or of an invalid one.
+        raise running.Environmental(str(error)) from error
+
+
+def _load(settings: Settings, asked: Asked, progress: Progress) -> Made:
+    run = running.run(settings, asked, progress)
+    folder = keeping.folder(settings, run.id)
+    with progress.phase("report") as phase:
+        page = write(settings, run)
+        phase.say(str(page))
+    recorded = ""
+    if run.code == 0:
+        with progress.phase("tell the pipeline", quiet_when_skipped=True) as phase:
+            published = keeping.record(access.open(settings), run, user=asked.user)
+            recorded = published.commit if published else ""
+            phase.skipped = not recorded
+            phase.say(f"{run.target.release} withstood it, says {recorded[:9]}" if recorded else "")
+    return Made(run, folder, page, recorded)
+
+
+def show_made(made: Made, console: Console) -> None:
+    """Print a test for a person: what came of it, and where everything about it lies."""
+    show.show(made.run, console, made.report)
+    if made.recorded:
+        console.print(f"The pipeline knows that {made.run.target.release} passed ({made.recorded[:9]}).", markup=False)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, and where its page lies."""
+
+    comparison: Comparison
+    report: Path
+
+
+def compared(settings: Settings, first: str, second: str, asked: Asked, *, runs: int, progress: Progress) -> Compared:
+    """Whether the second release does better or worse than the first under load.
+
+    Args:
+        settings: The instance's.
+        first: The release that is the measure.
+        second: The other one.
+        asked: The load.
+        runs: Of each release, and of the first one against itself; 0 for as many as it usually takes.
+        progress: Shows how it goes.
+
+    Raises:
+        UsageError: There is nothing to compare.
+        SlipwayError: A release could not be put in place, or the environment could not be tested.
+    """
+    told = compare.compare(settings, first, second, asked, progress, runs=runs or compare.RUNS, user=asked.user)
+    return Compared(told, compare.keep(settings, told))
+
+
+def show_compared(made: Compared, console: Console) -> None:
+    """Print a comparison for a person."""
+    show.show_comparison(made.comparison, console, made.report)
+
+
+def write(settings: Settings, run: Run) -> Path:
+    """The page of a run; with its picture and its JUnit file it lies beside it.
+
+    Raises:
+        Unwritten: They cannot be.
+    """
+    folder = keeping.folder(settings, run.id)
+    try:
+        return report.write(settings, run, folder)
+    except OSError as error:
+        raise Unwritten(f"the report in {folder} cannot be written: {error.strerror}. The run itself is kept.") from error
+
+
+def again(settings: Settings, run: str) -> Made:
+    """The report of a run that is kept, made anew.
+
+    Raises:
+        UsageError: There is no such run.
+    """
+    found = keeping.read(settings, run)
+    return Made(found, keeping.folder(settings, found.id), write(settings, found))
+
+
+def runs(settings: Settings) -> Sequence[keeping.Kept]:
+    """Every run that is kept, the newest first."""
+    return keeping.every(settings)

@@ -1,0 +1,144 @@
+"""The numbers of a load test as a report tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from slipway.load import charts
+from slipway.load.drawing import number_said, seconds_said
+from slipway.load.evidence import merged, within
+from slipway.load.model import FAIL, PASS, Endpoint, Run
+
+# What the verdict asks of the services; every other rule asks whether the measurement can be trusted.
+LIMITS = ("threshold", "unanswered")
+
+SHARES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the great numbers; `more` says what stands behind it."""
+
+    name: str
+    value: str
+    more: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """An endpoint, whoever asked it."""
+
+    service: str
+    name: str
+    journeys: tuple[str, ...]
+    requests: int
+    failures: int
+    errors: Mapping[str, int]
+    shares: tuple[float | None, ...]
+    bar: str
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is known of a service on the other side."""
+
+    name: str
+    digest: str
+    pods: int
+    restarts: int | None
+    throttled: float | None
+    saturated: float | None
+    scrapes: int | None
+
+
+def headline(run: Run) -> str:
+    """The verdict as a sentence."""
+    limits, trust = (sum((one.rule in LIMITS) == mine for one in run.verdict.checked) for mine in (True, False))
+    broken = len(run.verdict.reasons)
+    if run.verdict.outcome == PASS:
+        return f"All {limits} limits hold, and {trust} looks at the measurement itself found nothing wrong with it."
+    if run.verdict.outcome == FAIL:
+        verb = "is" if broken == 1 else "are"
+        return f"The measurement can be trusted ({trust} looks at it), and {broken} of {limits} limits {verb} broken."
+    return "The measurement cannot be trusted, so nothing is proven, neither good nor bad."
+
+
+def great(run: Run, shares: tuple[float | None, ...]) -> list[Figure]:
+    """The great numbers."""
+    client, books = run.client, run.books
+    requests, failed = (sum(getattr(one, name) for one in client.endpoints) for name in ("requests", "failures"))
+    planned, well = (sum(getattr(one, name) for one in client.journeys) for name in ("planned", "ok"))
+    lasted = sum(phase.seconds for phase in run.plan.phases if phase.counted)
+    late = [worker.late_p99 for worker in client.workers if worker.late_p99 is not None]
+    rows_said = f"accepted; {'nobody knows how many' if books.order_rows is None else books.order_rows} rows"
+    unequal = books.order_rows != books.orders_accepted
+    return [
+        Figure("Journeys that ended well", f"{well} of {planned}", "of those planned, all phases", bad=well < planned),
+        Figure("Failed requests", f"{failed}", f"of {requests} that count" + _share_of(failed, requests), bad=failed > 0),
+        *(
+            Figure(f"p{100 * share:g}", seconds_said(value), "from when due, phases that count")
+            for share, value in zip(SHARES, shares, strict=True)
+        ),
+        Figure("Requests per second", f"{requests / lasted:.1f}" if lasted else "none", "over the phases that count"),
+        Figure("Orders", f"{books.orders_accepted}", rows_said, bad=unequal),
+        Figure("Started late", seconds_said(max(late, default=None)), "p99 of the worst worker"),
+    ]
+
+
+def _share_of(part: int, whole: int) -> str:
+    return f", {number_said(part / whole)}" if whole else ""
+
+
+def rows(run: Run) -> list[Row]:
+    """The endpoints, each once, whichever journeys asked it."""
+    grouped: dict[tuple[str, str], list[Endpoint]] = {}
+    for one in run.client.endpoints:
+        grouped.setdefault((one.service, one.name), []).append(one)
+    whole = merged(run.client.endpoints)
+    bounds = (min(whole), max(whole)) if whole else (0.001, 1.0)
+    made: list[Row] = []
+    for (service, name), those in sorted(grouped.items()):
+        counts = merged(those)
+        most = max((one.maximum for one in those if one.maximum is not None), default=None)
+        seen = [upto(within(counts, share), most) for share in (*SHARES, 0.999)]
+        errors: dict[str, int] = {}
+        for one in those:
+            for what, count in one.errors.items():
+                errors[what] = errors.get(what, 0) + count
+        made.append(
+            Row(
+                service,
+                name,
+                tuple(one.journey for one in those),
+                sum(one.requests for one in those),
+                sum(one.failures for one in those),
+                errors,
+                (*seen, most),
+                charts.spread(seen[0], seen[1], seen[2], bounds),
+            )
+        )
+    return made
+
+
+def upto(bound: float | None, most: float | None) -> float | None:
+    """The upper bound of a bucket, but for the last one: no share of the requests took longer than the longest."""
+    return bound if bound is None or most is None else min(bound, most)
+
+
+def services(run: Run) -> list[Serving]:
+    """What is known of the services."""
+    server = run.server
+    return [
+        Serving(
+            name,
+            digest,
+            sum(pod.service == name for pod in run.pods.after),
+            server.restarts.get(name),
+            server.throttled.get(name),
+            server.saturated.get(name),
+            server.scrapes.get(name),
+        )
+        for name, digest in sorted(run.target.digests.items())
+    ]

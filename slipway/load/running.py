@@ -1,0 +1,295 @@
+"""One load test from its begin to its end: look, send, look again, balance the books, tidy up, judge, keep."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from slipway import access, names
+from slipway.access import Access
+from slipway.errors import SlipwayError, UsageError
+from slipway.kube import Kube
+from slipway.load import around, books, data, during, generator, keeping, measuring, pods, profiles, thresholds, verdict
+from slipway.load import plan as planning
+from slipway.load.evidence import Evidence
+from slipway.load.model import ENVIRONMENT_CODE, Asked, Change, Client, Plan, Pod, Pods, Run, Second, Server, Target
+from slipway.progress import Phase, Progress
+from slipway.prometheus import Prometheus
+from slipway.settings import Settings
+
+_LOCAL = (
+    "The generator runs on this host: every request goes through the one mapped port and the gateway, which the services' own "
+    "customers in the cluster do not use, and the host's Python sends beside everything else. A look, and no proof: no release "
+    "passes by it."
+)
+
+
+class Environmental(SlipwayError):
+    """The test could not be made; nobody's verdict."""
+
+    exit_code = ENVIRONMENT_CODE
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a test runs, as this command reaches it."""
+
+    access: Access
+    kube: Kube
+    prometheus: Prometheus
+    target: Target
+    plan: Plan
+    limits: tuple[thresholds.Threshold, ...]
+
+    @property
+    def settings(self) -> Settings:
+        return self.access.settings
+
+    def pods(self) -> tuple[Pod, ...]:
+        """The pods under test now."""
+        return pods.look(self.kube.list("Pod", namespace=self.target.environment), self.target.digests)
+
+
+def run(settings: Settings, asked: Asked, progress: Progress) -> Run:
+    """A load test, judged.
+
+    Args:
+        settings: The instance's.
+        asked: What somebody asked for.
+        progress: Shows how it goes.
+
+    Raises:
+        SlipwayError: There is nothing to test, or the generator did not begin: no verdict then, and exit code 3.
+    """
+    try:
+        return _run(settings, asked, progress)
+    except UsageError:
+        raise
+    except SlipwayError as error:
+        if error.exit_code == ENVIRONMENT_CODE:
+            raise
+        raise Environmental(str(error)) from error
+
+
+def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
+    identifier, began = planning.identify(), datetime.now(UTC)
+    with progress.showing():
+        with progress.phase("look at what runs") as phase:
+            place = _look(settings, asked)
+            before = place.pods()
+            if not before:
+                raise Environmental(f"nothing runs in {asked.environment}. `./invoke status` says why.")
+            phase.say(f"{len(before)} pods of {place.target.release or place.target.commit[:9]} in {asked.environment}")
+        if asked.local:
+            progress.note(_LOCAL)
+        machine = around.host()
+        with progress.phase("load generator") as phase:
+            image = "on the host" if asked.local else place.access.plan.make("load", place.access.registry, phase)
+            phase.say(image)
+        with books.Finder(place.kube, asked.environment, place.target.digests, identifier) as finder:
+            sending = datetime.now(UTC).timestamp()
+            with progress.phase(f"load {asked.profile}") as phase:
+                change = _Change(_work(place, asked, progress))
+                client = _send(place, asked, identifier, image=image, phase=phase, change=change)
+                afterwards = change.end()
+            with progress.phase("books") as phase:
+                found = finder.found(client.sampled)
+                settled = measuring.settle(place.prometheus, asked.environment, client.ended)
+                server, served = _measured(place, client, sending, settled)
+                rows = books.order_rows(place.kube, asked.environment, identifier)
+                closed = books.close(client, found=found, rows=rows, served=served)
+                phase.say(f"{found} of {len(client.sampled)} request ids, {rows} rows of {client.orders_accepted} orders")
+        after = place.pods()
+        seen = Pods(before, after, pods.rollouts(before, after, client.began, client.ended))
+        with progress.phase("tidy up") as phase:
+            client = _tidied(place, asked, identifier, client)
+            phase.say(", ".join(f"{number} {what}" for what, number in client.removed.items()))
+    evidence = Evidence(place.plan, place.target, client, server, seen, closed, place.limits, afterwards, change.made)
+    made = Run(
+        id=identifier,
+        time=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tools=around.tools(settings, image),
+        host=machine,
+        plan=place.plan,
+        target=place.target,
+        client=client,
+        server=server,
+        pods=seen,
+        books=closed,
+        verdict=verdict.judge(evidence),
+        comparable=planning.comparable(place.plan, place.target, machine.cores),
+        change=change.made,
+    )
+    keeping.keep(settings, made)
+    return made
+
+
+def _look(settings: Settings, asked: Asked) -> _Place:
+    asked = replace(asked, streams=asked.streams or during.STREAMS) if asked.during else asked
+    plan = planning.make(profiles.find(settings.root / profiles.FILE, asked.profile), asked)
+    endpoints = thresholds.endpoints(settings.root, settings.services)
+    file = settings.root / thresholds.FILE
+    limits = thresholds.load(file, asked.environment, environments=settings.environments, services=endpoints)
+    try:
+        found = access.open(settings)
+    except UsageError as error:  # there is no instance, or it does not run
+        raise Environmental(str(error)) from error
+    prometheus = Prometheus(names.url("prometheus", port=found.port), timeout=measuring.TIMEOUT)
+    return _Place(
+        found,
+        around.admin(settings),
+        prometheus,
+        around.target(found, asked),
+        plan,
+        during.strict(limits) if asked.during else limits,
+    )
+
+
+def _send(place: _Place, asked: Asked, identifier: str, *, image: str, phase: Phase, change: _Change) -> Client:
+    """What the generator saw."""
+    teller = Teller(place.plan, phase)
+
+    def on_second(second: Second) -> None:
+        teller.tell(second)
+        if second.phase in {one.name for one in place.plan.phases if one.counted}:
+            change.begin()
+
+    folder = keeping.folder(place.settings, identifier)
+    folder.mkdir(parents=True, exist_ok=True)
+    hosts = around.hosts(place.access, asked)
+    order = planning.order(place.plan, identifier, place.target.addresses, hosts=hosts, keep=asked.keep)
+    if asked.local:
+        client = generator.on_host(
+            place.settings, run=identifier, order=order, plan=place.plan, folder=folder, on_second=on_second, phase=phase
+        )
+    else:
+        client = generator.in_cluster(
+            place.kube,
+            place.settings,
+            helm_program=place.access.helm,
+            image=image,
+            run=identifier,
+            order=order,
+            plan=place.plan,
+            folder=folder,
+            on_second=on_second,
+            phase=phase,
+        )
+    teller.close(client)
+    return client
+
+
+def _work(place: _Place, asked: Asked, progress: Progress) -> during.Work | None:
+    """What is to be changed meanwhile."""
+    if not asked.during:
+        return None
+    return during.work(
+        place.access,
+        place.kube,
+        asked.environment,
+        asked.during,
+        release=asked.release,
+        user=asked.user,
+        progress=progress,
+    )
+
+
+class Teller:
+    """The live line of a test: how fast, how well, which phase, how long yet."""
+
+    def __init__(self, plan: Plan, phase: Phase) -> None:
+        self._plan, self._phase, self._failed = plan, phase, 0
+        self._began = 0.0
+        phase.say("the generator starts")
+
+    def tell(self, second: Second) -> None:
+        """Show a second."""
+        self._began = self._began or second.at
+        self._failed += second.failures
+        passed = second.at + 1 - self._began
+        left = max(0.0, self._plan.seconds - passed)
+        times = " ".join(f"{1000 * value:.0f}" if value is not None else "-" for value in (second.p50, second.p95, second.p99))
+        self._phase.parts(int(passed), int(self._plan.seconds))
+        self._phase.say(
+            f"{second.phase}: {second.requests}/s, {self._failed} failed, p50 p95 p99 {times} ms, "
+            f"{second.in_flight} under way, {left:.0f} s left"
+        )
+
+    def close(self, client: Client) -> None:
+        """Show what came of it all."""
+        requests = sum(second.requests for second in client.seconds)
+        failures = sum(second.failures for second in client.seconds)
+        ok = sum(journey.ok for journey in client.journeys)
+        planned = sum(journey.planned for journey in client.journeys)
+        self._phase.parts(0, 0)
+        self._phase.say(f"{ok} of {planned} journeys well, {failures} of {requests} requests failed")
+
+
+class _Change:
+    """Something that is changed while the load is on, in a thread of its own.
+
+    Args:
+        work: Changes it, and says which images must run then; None for nothing.
+    """
+
+    def __init__(self, work: during.Work | None) -> None:
+        self.made: Change | None = None
+        self._work, self._afterwards = work, dict[str, str]()
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin, once."""
+        if self._work and self._thread is None:
+            self._thread = threading.Thread(target=self._do, name="load-change", daemon=True)
+            self._thread.start()
+
+    def end(self) -> Mapping[str, str]:
+        """Which images must run now; nothing when nothing was changed.
+
+        Raises:
+            SlipwayError: The change failed, or was never begun.
+        """
+        if self._work and self._thread is None:
+            raise Environmental("the load ended before the change began that it was to see.")
+        if self._thread:
+            self._thread.join()
+        if self._error:
+            raise self._error
+        return self._afterwards
+
+    def _do(self) -> None:
+        if not self._work:
+            return
+        begun = datetime.now(UTC).timestamp()
+        try:
+            self._afterwards = dict(self._work())
+            self.made = Change(self._work.kind, begun, datetime.now(UTC).timestamp())
+        except BaseException as error:  # told by `end`, in the thread that can act on it
+            self._error = error
+
+
+def _measured(place: _Place, client: Client, sending: float, settled: str) -> tuple[Server, books.Served | None]:
+    """What Prometheus saw, and how many requests the services counted since the generator began to send."""
+    environment, services = place.target.environment, tuple(sorted(place.target.digests))
+    until = datetime.now(UTC).timestamp()
+    limits = pods.limits(place.kube.list("Pod", namespace=environment), services)
+    busy = frozenset(client.sent)
+    since = client.began + min((begin for begin, _ in place.plan.counted), default=0.0)
+    asked = measuring.Asked(
+        environment, services, busy, begin=client.began, end=client.ended, until=until, limits=limits, since=since
+    )
+    server = measuring.measure(place.prometheus, asked)
+    if settled:
+        server = replace(server, missing=(*server.missing, settled))
+    return server, books.served(place.prometheus, environment, sending, until)
+
+
+def _tidied(place: _Place, asked: Asked, identifier: str, client: Client) -> Client:
+    """The same, with what was removed of the test's data."""
+    if asked.keep:
+        return replace(client, removed={})
+    orders = data.remove_orders(place.kube, place.target.environment, books.prefix(identifier))
+    return replace(client, removed={**client.removed, "orders": orders})

@@ -1,0 +1,248 @@
+"""Whether two releases differ, from whole runs of each: a run is one observation, however many requests it sent.
+
+Requests of one run share its machine's mood: taken as observations of their own they "prove" a difference between a release
+and itself nearly every time. Mann-Whitney's test over runs asks for nothing but that runs are exchangeable, and is exact here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slipway.load.ranks import ALPHA, adjusted, fewest, mann_whitney
+
+BETTER, WORSE, UNKNOWN = "better", "worse", "cannot tell"
+
+# Share of the value that is the least of interest, and of a metric that is a share itself: percentage points by 100.
+LEAST_EFFECT = 0.10
+LEAST_POINTS = 0.001
+
+# Of a release against itself, so many of 100 differences are below what is called noise.
+_NOISE_SHARE = 0.95
+
+# Splits of a release's runs into two; more of them say nothing new.
+_MOST_SPLITS = 5_000
+
+# Of the normal distribution: both sides of ALPHA, and finding 80 of 100 differences that are there.
+_Z_ALPHA, _Z_POWER = 1.960, 0.842
+
+# Of a mean's sharpness, what a median has, which effect and noise are taken by (2 / pi, at the normal distribution). It asks
+# for more runs than the test itself does.
+_EFFICIENCY = 2 / math.pi
+
+# Times the least of interest is what a number of runs is asked for: just the least would be below the bar half of the time.
+TOLD = 2.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a run: what is compared.
+
+    Attributes:
+        unit: "s", "cores" or "share"; differences of shares are taken as they are, others by the value of the first release.
+        source: Where in a run's file it comes from.
+        headline: Whether the answer for the whole looks at it.
+    """
+
+    name: str
+    unit: str
+    source: str
+    headline: bool = True
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One number of two releases, over runs.
+
+    Attributes:
+        calibration: Of the first release's runs before the comparison.
+        first: Of its runs in the comparison.
+        second: Of the second release's runs.
+        effect: How much more the second has: a share of the first's median, or the difference when the metric is a share.
+        noise: What the first release differs by from itself, by the same measure; None when nothing could be split.
+        p: How seldom chance makes such a difference, or a greater one, out of none; None without runs.
+        answer: "better", "worse" or "cannot tell".
+        why: One sentence.
+        needed: Runs of each that would tell twice the least difference of interest 4 times of 5; None when nobody knows.
+    """
+
+    metric: Metric
+    calibration: tuple[float, ...]
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    effect: float | None
+    noise: float | None
+    p: float | None
+    answer: str
+    why: str
+    needed: int | None
+
+    @property
+    def bar(self) -> float:
+        """What the effect has to exceed."""
+        return max(least(self.metric), self.noise or 0.0)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of a comparison, in the order in which they were made.
+
+    Attributes:
+        part: "calibration" or "comparison".
+        used: Whether its numbers count: those of an invalid run do not.
+    """
+
+    id: str
+    release: str
+    part: str
+    time: str
+    outcome: str
+    used: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two releases on the same machine.
+
+    Attributes:
+        first: The release that is the measure.
+        second: The release that is compared with it.
+        comparable: The hash of the settings that all runs share.
+        answer: "better", "worse" or "cannot tell".
+        why: One sentence.
+    """
+
+    id: str
+    first: str
+    second: str
+    environment: str
+    profile: str
+    comparable: str
+    answer: str
+    why: str
+    metrics: tuple[Compared, ...]
+    runs: tuple[Ran, ...]
+
+
+def least(metric: Metric) -> float:
+    """The least difference that is of interest."""
+    return LEAST_POINTS if metric.unit == "share" else LEAST_EFFECT
+
+
+def fewest_for(metrics: Sequence[Metric]) -> int:
+    """The same, when the answer is made of several numbers."""
+    return fewest(ALPHA / max(1, sum(one.headline for one in metrics)))
+
+
+def effect(metric: Metric, first: Sequence[float], second: Sequence[float]) -> float | None:
+    """How much more the second group has, by the medians; None when nothing can be said."""
+    if not first or not second:
+        return None
+    had, has = statistics.median(first), statistics.median(second)
+    if metric.unit == "share":
+        return has - had
+    return has / had - 1 if had > 0 else None
+
+
+def noise(metric: Metric, values: Sequence[float]) -> float | None:
+    """What a release differs by from itself: 95 of 100 splits of its runs into two halves differ by less.
+
+    None when there are fewer than four runs: two against two is the least that has a median of its own.
+    """
+    half = len(values) // 2
+    if half < 2:
+        return None
+    # The first run is always of the first half: the other splits are the same ones, mirrored.
+    splits = ((0, *rest) for rest in itertools.combinations(range(1, len(values)), half - 1))
+    seen = [
+        abs(value)
+        for chosen in itertools.islice(splits, _MOST_SPLITS)
+        if (
+            value := effect(
+                metric,
+                [values[index] for index in chosen],
+                [value for index, value in enumerate(values) if index not in chosen],
+            )
+        )
+        is not None
+    ]
+    return sorted(seen)[math.ceil(_NOISE_SHARE * len(seen)) - 1] if seen else None
+
+
+def needed(metric: Metric, values: Sequence[float]) -> int | None:
+    """How many runs of each release would tell twice the least difference of interest, 4 times of 5; None when nobody knows."""
+    if len(values) < 2 or (metric.unit != "share" and statistics.fmean(values) <= 0):
+        return None
+    spread = statistics.stdev(values) / (1.0 if metric.unit == "share" else statistics.fmean(values))
+    wanted = 2 * ((_Z_ALPHA + _Z_POWER) * spread / (TOLD * least(metric))) ** 2 / _EFFICIENCY
+    return max(fewest(), math.ceil(wanted))
+
+
+def compare(metric: Metric, calibration: Sequence[float], first: Sequence[float], second: Sequence[float]) -> Compared:
+    """What can be said of a number of two releases. All metrics are of a kind of which less is better.
+
+    Args:
+        metric: The number.
+        calibration: The first release's, before the comparison.
+        first: The first release's, in the comparison.
+        second: The second release's.
+    """
+    own = (*calibration, *first)
+    seen, around, wanted = effect(metric, first, second), noise(metric, own), needed(metric, own)
+    p = mann_whitney(first, second) if first and second else None
+    answer, why = _answer(metric, (len(first), len(second)), seen, around, p)
+    return Compared(metric, tuple(calibration), tuple(first), tuple(second), seen, around, p, answer, why, wanted)
+
+
+def _answer(
+    metric: Metric, counts: tuple[int, int], seen: float | None, around: float | None, p: float | None
+) -> tuple[str, str]:
+    if min(counts) < fewest():
+        return UNKNOWN, f"{min(counts)} runs of one release cannot tell anything; {fewest()} of each are the least"
+    if seen is None or p is None:
+        return UNKNOWN, "nothing was measured that could be divided by"
+    if around is None:
+        return UNKNOWN, "the noise was not measured"
+    bar = max(least(metric), around)
+    what = f"{shown(metric, seen)} with p = {p:.3g}"
+    if abs(seen) <= bar:
+        whose = "the release differs from itself by as much" if around > least(metric) else "that is below what is of interest"
+        return UNKNOWN, f"{what}; it would have to be more than {shown(metric, bar, sign=False)}: {whose}"
+    if p >= ALPHA:
+        return UNKNOWN, f"{what}; chance alone makes that too often (p would have to be below {ALPHA:g})"
+    return (WORSE if seen > 0 else BETTER), f"{what}, and more than {shown(metric, bar, sign=False)}"
+
+
+def shown(metric: Metric, value: float, *, sign: bool = True) -> str:
+    """A difference, for a person."""
+    return (
+        f"{100 * value:{'+' if sign else ''}.{2 if metric.unit == 'share' else 1}f} {'points' if metric.unit == 'share' else '%'}"
+    )
+
+
+def overall(metrics: Sequence[Compared]) -> tuple[str, str]:
+    """The answer for two releases, and why: worse when anything that counts is, better when something is and nothing worse.
+
+    Whoever looks at several numbers finds a difference by chance more often than at one: here p counts as many tests as there
+    are numbers that count.
+    """
+    mine = [one for one in metrics if one.metric.headline]
+    if not mine:
+        return UNKNOWN, "nothing was measured in both releases"
+    worth = adjusted([1.0 if one.p is None else one.p for one in mine])
+    sure = [one for one, p in zip(mine, worth, strict=True) if p < ALPHA]
+    for answer in (WORSE, BETTER):
+        if those := [one for one in sure if one.answer == answer]:
+            return answer, "; ".join(f"{one.metric.name}: {one.why}" for one in those)
+    have, must = min(min(len(one.first), len(one.second)) for one in mine), fewest_for([one.metric for one in mine])
+    if have < must:
+        return (
+            UNKNOWN,
+            f"too few runs: one release has {have}; for {len(mine)} numbers {must} of each are the least",
+        )
+    wanted = max((one.needed for one in mine if one.needed), default=0)
+    more = f"; {wanted} runs of each would tell {TOLD * LEAST_EFFECT:.0%}" if wanted > have else ""
+    return UNKNOWN, f"no number differs by more than the noise and {LEAST_EFFECT:.0%}, with p < {ALPHA:g} for all of them{more}"

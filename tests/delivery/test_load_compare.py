@@ -1,0 +1,105 @@
+"""A comparison of releases puts each in place by the pipeline, and leaves the environment as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slipway import releases, rollback
+from slipway.errors import SlipwayError, UsageError
+from slipway.load import compare
+from slipway.load.model import Asked, Run
+from tests.delivery import releasing
+from tests.delivery.receiving import SERVICES
+from tests.delivery.releasing import Start, World
+from tests.unit import loadruns
+
+CATALOG = "services/catalog/envs/stage.yaml"
+FIRST, SECOND = "v0.1.0", "v0.2.0"
+
+
+@pytest.fixture
+def world(begun: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return releasing.world(begun, tmp_path, monkeypatch)
+
+
+def cut(world: World) -> None:
+    world.put("develop", world.change("feature/other", {CATALOG: "a: 'other'\n"}))
+    releases.cut(world.settings, SECOND, user="developer", progress=world.progress)
+
+
+def runs_there(world: World) -> set[str]:
+    return {entry.record.release for (where, name), entry in world.records().items() if where == "stage" and name in SERVICES}
+
+
+def files(world: World) -> dict[str, dict[str, bytes]]:
+    return {service: entry.files for (where, service), entry in world.records().items() if where == "stage"}
+
+
+def turns(world: World, drive: compare.Drive, runs: int = 1) -> list[tuple[str, str, Run]]:
+    return compare.turns(world.settings, FIRST, SECOND, drive, runs=runs, progress=world.progress, user="developer")
+
+
+def test_each_run_is_of_its_release_and_what_ran_before_is_back_to_the_byte(world: World) -> None:
+    cut(world)
+    before, seen = files(world), list[set[str]]()
+
+    def drive(release: str) -> Run:
+        seen.append(runs_there(world))
+        return loadruns.run(len(seen), release=release)
+
+    made = turns(world, drive)
+    assert [(release, part) for release, part, _ in made] == [
+        (FIRST, "calibration"),
+        (SECOND, "comparison"),
+        (FIRST, "comparison"),
+    ]
+    assert seen == [{FIRST}, {SECOND}, {FIRST}]
+    assert runs_there(world) == {SECOND}
+    assert files(world) == before
+
+
+def test_what_an_instance_began_with_is_back_though_it_has_no_lock(world: World) -> None:
+    before = files(world)
+    assert runs_there(world) == {FIRST}
+    cut(world)
+    rolled = rollback.rollback(world.settings, "stage", user="developer", progress=world.progress)
+    assert rolled.made and files(world) == before
+
+    turns(world, lambda release: loadruns.run(release=release))
+    assert files(world) == before
+
+
+def test_what_ran_before_is_back_after_a_run_that_could_not_be_made(world: World) -> None:
+    cut(world)
+    before = files(world)
+
+    def drive(release: str) -> Run:
+        raise SlipwayError(f"the generator of {release} did not start")
+
+    with pytest.raises(SlipwayError, match=f"the generator of {FIRST} did not start"):
+        turns(world, drive)
+    assert files(world) == before
+
+
+def test_a_release_that_is_not_there_is_refused_before_anything_is_driven(world: World) -> None:
+    before, driven = files(world), list[str]()
+
+    def drive(release: str) -> Run:
+        driven.append(release)
+        return loadruns.run(release=release)
+
+    with pytest.raises(UsageError, match="never ran"):
+        compare.turns(world.settings, FIRST, "v9.9.9", drive, runs=1, progress=world.progress, user="developer")
+    assert not driven
+    assert files(world) == before
+
+
+def test_a_release_and_itself_or_another_environment_are_nothing_to_compare(world: World) -> None:
+    with pytest.raises(UsageError, match="with itself anyway"):
+        compare.compare(world.settings, FIRST, "0.1.0", Asked(), world.progress)
+    with pytest.raises(UsageError, match="stage, and nowhere else"):
+        compare.compare(world.settings, FIRST, SECOND, Asked(environment="prod"), world.progress)
+    with pytest.raises(UsageError, match="at least 5 runs"):
+        compare.compare(world.settings, FIRST, SECOND, Asked(), world.progress, runs=0)

@@ -1,0 +1,183 @@
+"""The load generator itself, in its own environment, against a small shop on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway import settings, shell
+from slipway.load import generator, plan, profiles
+from slipway.load.model import KEEP_ALIVE, NEW_CONNECTION, SLOW, Asked, Client, Plan, Second
+from slipway.load.model import Phase as PlanPhase
+from slipway.progress import Phase
+from slipway.settings import ROOT
+from tests.services.shopping import Shop, shop
+
+SERVICES = ("cart", "catalog", "orders", "storefront")
+STANDARD = profiles.find(ROOT / profiles.FILE, "smoke")
+
+# Journeys per second; seconds that count.
+RATE, SECONDS = 12.0, 4.0
+
+
+@pytest.fixture
+def small() -> Generator[Shop]:
+    with shop() as opened:
+        yield opened
+
+
+def planned(*more: PlanPhase, **changes: Any) -> Plan:
+    """A short plan."""
+    phases = (PlanPhase("warm-up", 1.0, RATE, RATE, counted=False), PlanPhase("plateau", SECONDS, RATE, RATE, counted=True))
+    made = plan.make(STANDARD, Asked(streams={KEEP_ALIVE: 1.0}))
+    return replace(made, **{"phases": (*phases, *more), "think": 0.1, **changes})
+
+
+@dataclass
+class Sent:
+    """What a test sent, and what was told of it meanwhile."""
+
+    client: Client
+    seconds: list[Second]
+
+
+def send(url: str, folder: Path, made: Plan, *, on_second: object = None) -> Sent:
+    told: list[Second] = []
+
+    def hear(second: Second) -> None:
+        told.append(second)
+        if callable(on_second):
+            on_second(second)
+
+    order = plan.order(made, "20260101-000000-test", dict.fromkeys(SERVICES, url), hosts={})
+    client = generator.on_host(
+        settings.load(), run="r1", order=order, plan=made, folder=folder, on_second=hear, phase=Phase("load")
+    )
+    return Sent(client, told)
+
+
+def test_every_customer_comes_is_served_and_leaves_nothing(small: Shop, tmp_path: Path) -> None:
+    client = send(small.url, tmp_path, planned(streams={KEEP_ALIVE: 0.6, NEW_CONNECTION: 0.3, SLOW: 0.1}, drain=40.0)).client
+    journeys = client.journeys
+    assert sum(one.planned for one in journeys) == sum(one.started for one in journeys) == sum(one.ok for one in journeys) > 30
+    assert [worker.lost for worker in client.workers] == [False]
+    assert set(client.exit_codes.values()) == {0}
+    # Each request went out once, with an id of its own; and Locust counted as many.
+    assert len(small.ids) == len(set(small.ids)) == sum(client.sent.values()) == sum(client.answered.values())
+    assert all(re.fullmatch(r"load-20260101-000000-test-[\w-]+", one) for one in small.ids)
+    assert client.locust.requests == len(small.ids)
+    assert set(client.sampled) <= set(small.ids)
+    assert client.sampled
+    assert client.orders_accepted == len(small.orders)
+    assert len(small.emptied) == client.carts == client.removed["carts"]
+    streams = {stream.name: stream for stream in client.streams}
+    assert sum(second.requests for second in client.seconds) == sum(stream.requests for stream in client.streams)
+    assert set(streams) == {KEEP_ALIVE, NEW_CONNECTION, SLOW}
+    assert not any(stream.failures for stream in client.streams)
+    assert sum(one.ok for one in client.seconds) == sum(one.ok for one in journeys)
+    # New connections are new each time, and kept ones are kept.
+    fresh = streams[NEW_CONNECTION].requests + streams[SLOW].requests
+    assert fresh < small.connections < fresh + (len(small.ids) - fresh) / 3
+    # A slow sender takes three seconds for each request: those are nobody's latency, and the customer's own time.
+    assert max(one.maximum or 0 for one in client.endpoints) < 2.5
+    assert max(one.p99 or 0 for one in journeys) > 3
+
+
+def test_a_stall_is_charged_for_everybody_who_came_meanwhile(small: Shop, tmp_path: Path) -> None:
+    frozen: list[float] = []
+
+    def freeze(second: Second) -> None:
+        if second.phase == "plateau" and not frozen:
+            frozen.append(second.at)
+            small.freeze(3.0)
+
+    made = planned(PlanPhase("more", 5.0, RATE, RATE, counted=True))
+    client = send(small.url, tmp_path, made, on_second=freeze).client
+    assert sum(one.started for one in client.journeys) == sum(one.planned for one in client.journeys)
+    slow = sum(count for one in client.endpoints for bound, count in one.histogram if bound > 0.5)
+    # About thirty came in two and a half seconds of it; a closed load would have had one slow answer for each of its users.
+    assert slow > RATE
+    assert max(one.maximum or 0 for one in client.endpoints) > 2
+
+
+def test_a_failing_shop_fails_its_customers_and_nothing_is_asked_again(small: Shop, tmp_path: Path) -> None:
+    small.broken, small.dropped = 5, 7
+    client = send(small.url, tmp_path, planned()).client
+    errors = {error for one in client.endpoints for error in one.errors}
+    assert "status 500" in errors
+    assert len(errors) in (2, 3)
+    journeys = client.journeys
+    assert sum(one.failed for one in journeys) > 0
+    assert sum(one.planned for one in journeys) == sum(one.ok + one.failed for one in journeys)
+    assert len(small.ids) == len(set(small.ids)) == sum(client.sent.values()) > sum(client.answered.values())
+    assert client.workers[0].lost is False
+
+
+def test_a_shop_that_is_not_there_is_told_by_every_customer(tmp_path: Path) -> None:
+    with shop() as closed:
+        url = closed.url
+    client = send(url, tmp_path, planned()).client
+    assert sum(one.failed for one in client.journeys) == sum(one.planned for one in client.journeys) > 0
+    assert sum(client.answered.values()) == 0
+    assert client.sampled == ()
+
+
+def test_a_request_is_given_up_when_the_customer_s_patience_is(small: Shop, tmp_path: Path) -> None:
+    small.freeze(60)
+    client = send(small.url, tmp_path, planned(patience=1.0)).client
+    assert {error for one in client.endpoints for error in one.errors} == {"no answer within 1 s"}
+    assert sum(one.unfinished for one in client.journeys) == 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "number", "said"), [(2, signal.SIGKILL, "has said nothing for 6 s"), (1, signal.SIGTERM, "went before its end")]
+)
+def test_a_worker_that_is_ended_is_lost_and_the_test_with_it(
+    small: Shop, tmp_path: Path, workers: int, number: int, said: str
+) -> None:
+    killed: list[int] = []
+
+    def kill(second: Second) -> None:
+        if second.phase == "plateau" and not killed:
+            killed.append(_worker(tmp_path))
+            os.kill(killed[0], number)
+
+    made = planned(PlanPhase("more", 60, 1, 1, counted=True), workers=workers)
+    sent = send(small.url, tmp_path, made, on_second=kill)
+    assert killed
+    assert sorted(worker.lost for worker in sent.client.workers) == [*[False] * (workers - 1), True]
+    # What it had told before is in the books.
+    assert sum(one.started for one in sent.client.journeys) > 0
+    assert any(sent.client.exit_codes.values())
+    assert any(said in one for one in sent.client.said)
+    # It ended then, and not with its plan.
+    assert sent.client.ended - sent.client.began < 40
+
+
+def _worker(folder: Path) -> int:
+    """The process id of one of the generator's workers: a child of the one that was started in a folder."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if b"locust" in words and (place / "cwd").readlink() == folder:
+                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+                if b"locust" in (Path("/proc") / str(parent) / "cmdline").read_bytes().split(b"\0"):
+                    return int(place.name)
+        except OSError:  # it ended meanwhile
+            continue
+    raise AssertionError("no worker runs")
+
+
+def test_the_generator_s_code_is_typed() -> None:
+    program = generator.python(settings.load(), Phase("environment"))
+    words = [sys.executable, "-m", "pyright", "-p", ROOT / "loadtests" / "pyrightconfig.json", "--pythonpath", program]
+    result = shell.run(words, cwd=ROOT, check=False, timeout=300)
+    assert result.code == 0, result.stdout

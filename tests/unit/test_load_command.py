@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from slipway import access, load
+from slipway.errors import SlipwayError, UsageError
+from slipway.gitops import Published
+from slipway.load import keeping, running
+from slipway.load.model import ENVIRONMENT_CODE, INVALID, Asked, Run
+from slipway.progress import Progress
+from slipway.settings import ROOT, Settings
+from tests.unit.loadruns import run as made_run
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(ROOT, tmp_path, "test")
+
+
+def test_what_cannot_be_asked_for_is_no_invalid_test(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise UsageError("there is no profile 'nothing'")
+
+    monkeypatch.setattr(running, "run", refuse)
+    with pytest.raises(SlipwayError, match="there is no profile") as caught:
+        load.load(settings, Asked(profile="nothing"), progress=Progress())
+    assert caught.value.exit_code == ENVIRONMENT_CODE
+
+
+def test_what_goes_wrong_after_the_test_is_no_failed_test(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise SlipwayError("stage runs something else by now")
+
+    Pipeline(monkeypatch, commit="")
+    monkeypatch.setattr(keeping, "record", refuse)
+    with pytest.raises(SlipwayError, match="something else") as caught:
+        driven(settings, monkeypatch, made_run())
+    assert caught.value.exit_code == ENVIRONMENT_CODE
+
+
+class Pipeline:
+    """The pipeline's side: what it was told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, commit: str) -> None:
+        self.asked: list[str] = []
+        self.commit = commit
+        monkeypatch.setattr(access, "open", lambda _: self)
+        monkeypatch.setattr(keeping, "record", self.record)
+
+    def record(self, _: object, run: Run, *, user: str) -> Published | None:
+        self.asked.append(user)
+        return Published(self.commit, made=True) if self.commit else None
+
+
+def driven(settings: Settings, monkeypatch: pytest.MonkeyPatch, run: Run) -> load.Made:
+    def drive(*_: Any) -> Run:
+        keeping.keep(settings, run)
+        return run
+
+    monkeypatch.setattr(running, "run", drive)
+    return load.load(settings, Asked(user="lead"), progress=Progress())
+
+
+def test_a_passed_test_is_told_to_the_pipeline_and_leaves_its_report(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(monkeypatch, commit="c" * 40)
+    made = driven(settings, monkeypatch, made_run())
+    assert (made.code, made.recorded, pipeline.asked) == (0, "c" * 40, ["lead"])
+    assert {"report.html", "timeline.png", "junit.xml", "run.json"} <= {file.name for file in made.folder.iterdir()}
+    console = Console(width=160)
+    with console.capture() as captured:
+        load.show_made(made, console)
+    assert str(made.report) in captured.get()
+    assert "The pipeline knows" in captured.get()
+
+
+def test_a_test_that_did_not_pass_is_never_told_to_the_pipeline(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(monkeypatch, commit="c" * 40)
+    good = made_run()
+    made = driven(settings, monkeypatch, replace(good, verdict=replace(good.verdict, outcome=INVALID)))
+    assert (made.code, made.recorded, pipeline.asked) == (2, "", [])
+
+
+def test_a_report_is_made_again_from_what_was_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    Pipeline(monkeypatch, commit="")
+    made = driven(settings, monkeypatch, made_run())
+    made.report.unlink()
+    again = load.again(settings, "last")
+    assert again.report == made.report
+    assert again.report.is_file()

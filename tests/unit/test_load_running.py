@@ -1,0 +1,142 @@
+"""A load test as it is shown while it runs, and what it stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway import gitops
+from slipway.access import Access
+from slipway.errors import UsageError
+from slipway.load import around, running
+from slipway.load.model import Asked
+from slipway.progress import Phase
+from slipway.records import Entry, Record
+from slipway.settings import ROOT, Settings
+from tests.unit import loads
+from tests.unit.fakes import Screen
+
+SETTINGS = Settings(ROOT, Path("/nowhere"), "test")
+
+
+def test_the_live_line_tells_pace_failures_percentiles_the_phase_and_the_time_left() -> None:
+    phase = Phase("load")
+    teller = running.Teller(loads.PLAN, phase)
+    teller.tell(loads.second(0, failures=2))
+    assert phase.detail == "warm-up: 24/s, 2 failed, p50 p95 p99 10 20 50 ms, 2 under way, 49 s left"
+    teller.tell(loads.second(20, failures=1, p50=None, p95=None, p99=None, requests=0))
+    assert phase.detail == "plateau: 0/s, 3 failed, p50 p95 p99 - - - ms, 2 under way, 29 s left"
+    assert (phase.done, phase.total) == (21, 50)
+
+
+def test_the_closing_line_tells_what_came_of_it_all() -> None:
+    phase = Phase("load")
+    client = loads.changed().client
+    running.Teller(loads.PLAN, phase).close(client)
+    planned = sum(journey.planned for journey in client.journeys)
+    assert phase.detail.startswith(f"{planned} of {planned} journeys well, 0 of ")
+
+
+def test_an_instance_that_is_not_there_is_the_environment_s_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> Any:
+        raise UsageError("there is no instance 'test'. `./invoke up` makes it.")
+
+    monkeypatch.setattr(running.access, "open", none)
+    with pytest.raises(running.Environmental, match="there is no instance") as refused:
+        running.run(replace(SETTINGS, home=tmp_path), Asked(), Screen().progress)
+    assert refused.value.exit_code == 3
+
+
+def test_a_profile_that_is_not_there_is_the_user_s_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="valid: average"):
+        running.run(replace(SETTINGS, home=tmp_path), Asked(profile="smok"), Screen().progress)
+
+
+class FakeAccess(Access):
+    """An instance with every environment."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "settings", SETTINGS)
+        object.__setattr__(self, "port", 8080)
+
+    @property
+    def environments(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("dev", "stage")
+
+    def remote(self, repository: str) -> Any:
+        return None
+
+
+def records(monkeypatch: pytest.MonkeyPatch, *, leave_out: str = "", **more: Mapping[str, str]) -> None:
+    made = {
+        ("stage", service): Entry(_record(service, more.get(service, {})), {}, ())
+        for service in SETTINGS.services
+        if service != leave_out
+    }
+    monkeypatch.setattr(gitops, "read", lambda _: ("e" * 40, made))
+
+
+def _record(service: str, more: Mapping[str, str]) -> Record:
+    made = Record("stage", service, "0.2.0", f"registry/{service}", f"sha256:{service}", "c" * 40)
+    return replace(made, **{"release": "v0.2.0", "lock": "sha256:1", **more})
+
+
+@pytest.mark.parametrize("given", ["", "0.2.0", "v0.2.0"])
+def test_what_must_run_is_what_git_says(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    records(monkeypatch)
+    found = around.target(FakeAccess(), Asked(release=given))
+    assert (found.release, found.lock, found.commit, found.local) == ("v0.2.0", "sha256:1", "e" * 40, False)
+    assert found.digests == {service: f"sha256:{service}" for service in SETTINGS.services}
+    assert found.addresses["catalog"] == "http://catalog.stage.svc.cluster.local"
+
+
+def test_services_of_different_locks_are_no_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    records(monkeypatch, catalog={"lock": "sha256:2", "release": ""})
+    found = around.target(FakeAccess(), Asked())
+    assert (found.release, found.lock) == ("", "")
+
+
+def test_a_generator_on_the_host_goes_through_the_one_port_by_the_services_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    records(monkeypatch)
+    asked = Asked(local=True)
+    found = around.target(FakeAccess(), asked)
+    assert set(found.addresses.values()) == {"http://127.0.0.1:8080"}
+    assert around.hosts(FakeAccess(), asked)["catalog"] == "catalog.stage.localhost"
+    assert around.hosts(FakeAccess(), Asked()) == {}
+    assert found.local
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (Asked(release="v0.3.0"), "stage runs v0.2.0, not v0.3.0. Promote"),
+        (Asked(environment="qa"), "has no environment 'qa'; it has dev, stage"),
+    ],
+)
+def test_what_does_not_run_there_is_the_environment_s_trouble(monkeypatch: pytest.MonkeyPatch, asked: Asked, why: str) -> None:
+    records(monkeypatch)
+    with pytest.raises(around.NothingThere, match=why) as refused:
+        around.target(FakeAccess(), asked)
+    assert refused.value.exit_code == 3
+
+
+def test_a_service_that_was_never_brought_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    records(monkeypatch, leave_out="orders")
+    with pytest.raises(around.NothingThere, match="nothing of orders was brought to stage"):
+        around.target(FakeAccess(), Asked())
+
+
+def test_an_environment_that_nobody_knows_is_the_user_s_mistake() -> None:
+    with pytest.raises(UsageError, match="no environment 'stag'"):
+        around.target(FakeAccess(), Asked(environment="stag"))
+
+
+def test_the_machine_and_the_tools_are_told() -> None:
+    assert around.host().cores >= 1
+    told = around.tools(SETTINGS, "slipway/load:1")
+    assert told["locust"].startswith("2.")
+    assert told["generator"] == "slipway/load:1"
