@@ -20,6 +20,7 @@ cat >"$GIT_CONFIG_GLOBAL" <<END
   getanyfile = false # no dumb protocol
 [receive]
   fsckObjects = true
+  advertisePushOptions = true
 [uploadpack]
   allowFilter = true
 [gc]
@@ -33,10 +34,19 @@ for name in "${repositories[@]}"; do
     mv "$root/$name.git.new" "$root/$name.git" # all at once: a half-made repository is never served
   fi
 done
+# Who pushes what to it is written down here by the hooks, and read over HTTP.
+mkdir -p "$root/app.git/slipway"
+touch "$root/app.git/slipway/pushes.jsonl"
 # A shallow checkout can seed the application's repository; records have no history to leave out.
 git --git-dir "$root/app.git" config receive.shallowUpdate true
 
 if [ "${PREPARE_ONLY:-}" = 1 ]; then exit 0; fi
+
+# What the hooks import, compiled once: every push would do that again, and wait for it.
+export SLIPWAY_CODE=/tmp/slipway
+rm -rf "$SLIPWAY_CODE"
+python3 -I -m zipfile -e "$files/slipway.zip" "$SLIPWAY_CODE"
+python3 -I -m compileall -q "$SLIPWAY_CODE"
 
 rm -f "$socket"
 set -m # a process group each: fcgiwrap's own children end with it

@@ -1,13 +1,14 @@
 #!/usr/bin/python3 -I
-"""Tell whoever wants to know that references changed, at once, without making the push wait.
+"""Write down who pushed what to the application, and tell whoever wants to know that references changed.
 
-The message has the shape of GitHub's push event, because that is what Argo CD understands. Where it goes is data
-(SLIPWAY_HOOKS, else /etc/git-server/hooks.json):
+The push waits for the first, not for the second. The message has the shape of GitHub's push event, because that is what
+Argo CD understands. Where it goes is data (SLIPWAY_HOOKS, else /etc/git-server/hooks.json):
 
     {"base": "http://git.example",        the address under which others know the repositories
      "branch": "main",                    the default branch
      "secret": "/path/of/the/secret",     what signs the message
      "listeners": {"records": ["http://.../api/webhook"]},    who wants to know of which repository
+     "logged": ["app"],                   of which repositories every push is written down
      "log": "/proc/1/fd/2"}
 
 The standard library is all there is here: this runs in the Git server, not where Slipway is installed.
@@ -15,6 +16,7 @@ The standard library is all there is here: this runs in the Git server, not wher
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -26,12 +28,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 SETTINGS = "/etc/git-server/hooks.json"
 
 ZERO = "0" * 40
+
+# Who pushed what, a line for each reference, in the repository: the authors of a release are read from it.
+PUSHES = Path("slipway", "pushes.jsonl")
 
 # Argo CD looks at the union of the files: beyond this many commits it is told of one change with all of them.
 MOST_COMMITS = 200
@@ -42,6 +48,19 @@ TIMEOUT = 5.0
 RESTS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 _KINDS = {"A": "added", "M": "modified", "T": "modified", "D": "removed"}
+
+
+def write_down(repository: str, changes: Sequence[tuple[str, str, str]], user: str, environ: Mapping[str, str]) -> None:
+    """Add a line for each reference of a push to the log, all of them at once."""
+    count = int(environ.get("GIT_PUSH_OPTION_COUNT") or 0)
+    options = dict(environ[f"GIT_PUSH_OPTION_{number}"].partition("=")[::2] for number in range(count))
+    about = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "user": user, "repository": repository}
+    moved = [{"reference": name, "before": old, "after": new, "options": options} for old, new, name in changes]
+    PUSHES.parent.mkdir(exist_ok=True)
+    with PUSHES.open("ab", buffering=0) as sink:
+        fcntl.flock(sink, fcntl.LOCK_EX)
+        sink.write("".join(json.dumps({**about, **one}) + "\n" for one in moved).encode())
+        os.fsync(sink.fileno())
 
 
 def git(*arguments: str) -> str:
@@ -188,8 +207,10 @@ def main(lines: Sequence[str], environ: Mapping[str, str]) -> int:
         repository = Path.cwd().name.removesuffix(".git")
         user = environ.get("REMOTE_USER", "")
         changes = [(old, new, reference) for old, new, reference in (line.split() for line in lines)]
+        if repository in settings["logged"]:
+            write_down(repository, changes, user, environ)
     except Exception as error:  # the push has happened: nothing here may fail it
-        print(f"No webhook was sent: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"The push was not written down, and nobody was told: {type(error).__name__}: {error}", file=sys.stderr)
         return 0
     listeners = settings["listeners"].get(repository, [])
     if not listeners or not detach(settings["log"]):

@@ -1,0 +1,32 @@
+"""Promotions: judged, committed, waited for, and taken back when an environment does not come to run them."""
+
+from __future__ import annotations
+
+from slipway.promotion.arriving import arrive
+from slipway.promotion.changes import Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
+from slipway.promotion.deploying import DELIVERY_TIMEOUT, RETURN_TIMEOUT, admit, deploy, render
+from slipway.promotion.judging import authors, facts, judge
+from slipway.promotion.moved import Moved, moved
+from slipway.promotion.moved import show as show_moved
+
+__all__ = [
+    "DELIVERY_TIMEOUT",
+    "RETURN_TIMEOUT",
+    "Change",
+    "Deployed",
+    "Moved",
+    "NotRunning",
+    "Overtaken",
+    "PromotionFailed",
+    "Refused",
+    "Unseen",
+    "admit",
+    "arrive",
+    "authors",
+    "deploy",
+    "facts",
+    "judge",
+    "moved",
+    "render",
+    "show_moved",
+]

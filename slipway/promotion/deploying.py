@@ -1,0 +1,181 @@
+"""A promotion: one signed commit that changes what an environment runs, waited for until it does, or taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+
+from slipway import admission, gitops, locks, records
+from slipway.access import Access
+from slipway.errors import SlipwayError
+from slipway.gitops import Commit, Entry, Published, Record, There
+from slipway.progress import Phase
+from slipway.promotion.arriving import arrive, causes
+from slipway.promotion.changes import Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
+from slipway.promotion.judging import judge
+from slipway.waiting import Clock
+
+# Seconds until an environment runs what Git records: a migration, and one pod after the other.
+DELIVERY_TIMEOUT = 240.0
+
+# Seconds for what ran before to come back: it did run.
+RETURN_TIMEOUT = 180.0
+
+_REASONS = {"deploy": "Deploy", "release": "Release", "promotion": "Promote", "rollback": "Roll back", "revert": "Revert"}
+
+
+def render(access: Access, wanted: Sequence[Record]) -> tuple[Entry, ...]:
+    """The entries of records, each from its own source commit, as the mirror has it."""
+    with ExitStack() as stack:
+        sources = {one: stack.enter_context(access.source(one)) for one in {record.source_commit for record in wanted}}
+        jobs: list[Callable[[], Entry]] = []
+        for record in wanted:
+            source = sources[record.source_commit]
+            jobs.append(
+                partial(
+                    records.render,
+                    record,
+                    source.values(record.service, record.environment),
+                    tier=access.settings.environment(record.environment).tier,
+                    chart=source.chart(record.chart or records.CHART),
+                    helm_program=access.helm,
+                    kubernetes=access.kubernetes,
+                )
+            )
+        return tuple(records.render_all(jobs))
+
+
+def deploy(
+    access: Access,
+    change: Change,
+    *,
+    phase: Phase,
+    run: str = "",
+    timeout: float = DELIVERY_TIMEOUT,
+    clock: Clock | None = None,
+) -> Deployed:
+    """The environment, running exactly what was wanted; all of it, or what ran before.
+
+    Nothing is written when nothing differs. What the policy refuses is refused before anything is written, also when
+    somebody else came first meanwhile. Stage and prod admit the images before the commit that runs them is made.
+
+    Args:
+        access: An instance, as the pipeline.
+        change: What shall run.
+        phase: Told what is done and waited for.
+        run: The run of the pipeline that it is part of.
+        timeout: Seconds until the environment has to run it.
+        clock: Another clock, for tests.
+
+    Raises:
+        Refused: The policy forbids it.
+        PushRefused: The Git server forbids it.
+        Overtaken: A later commit changes the same services.
+        PromotionFailed: It did not come to run, and was taken back where it could be.
+    """
+    gitops.patiently(access.app, access.fetch, clock=clock)
+    named = {
+        name: value for name, value in (("branch", change.branch), ("release", change.release), ("lock", change.lock)) if value
+    }
+    meant = [replace(record, environment=change.environment, **named) for record in change.records]
+    wanted = (*render(access, meant), *change.entries)
+
+    def edit(there: There) -> Commit:
+        fresh = tuple(entry for entry in wanted if there.get(entry.record.key) != entry)
+        files = {name: content for name, content in change.files.items() if _content(there, name) != content}
+        if not fresh and not files:
+            return Commit()
+        if refusals := judge(access, change, [entry.record for entry in fresh or wanted], there):
+            raise Refused(refusals)
+        admit(access, change.environment, fresh)
+        return Commit(fresh, files, {"Approved-By": ", ".join(_approvers(change, there))})
+
+    phase.say(f"writing to {change.environment}")
+    made = _publish(access, change, edit, run=run, clock=clock)
+    services = tuple(entry.record.service for entry in made.entries)
+    if made.made and not made.entries:  # nothing that could run
+        return Deployed(change.environment, made.commit, True, wanted, (), {})
+    watched = made.entries or wanted
+    try:
+        digests = arrive(access, change.environment, watched, made, phase=phase, timeout=timeout, clock=clock)
+    except (NotRunning, Unseen) as error:
+        raise _taken_back(access, change, made, error, phase=phase, run=run, clock=clock) from error
+    return Deployed(change.environment, made.commit, made.made, wanted, services, digests)
+
+
+def _publish(access: Access, change: Change, edit: Callable[[There], Commit], *, run: str, clock: Clock | None) -> Published:
+    return gitops.change(
+        access.records(change.environment),
+        edit,
+        reason=change.reason or _REASONS[change.kind],
+        trailers={
+            "Kind": change.kind,
+            "Promoted-From": change.promoted_from,
+            "Triggered-By": change.triggered_by or access.user,
+            "Run": run,
+            "Restores": change.restores,
+        },
+        identity=access.identity,
+        key=access.key,
+        clock=clock,
+    )
+
+
+def admit(access: Access, environment: str, entries: Sequence[Entry]) -> None:
+    """Let the cluster run the images of these entries, where it runs approved ones only; observed when this returns."""
+    images = sorted({f"{entry.record.image}@{entry.record.digest}" for entry in entries})
+    if images and admission.guarded(access.settings, [environment]):
+        admission.approve(access.kube, environment, images)
+
+
+def _taken_back(
+    access: Access, change: Change, made: Published, error: SlipwayError, *, phase: Phase, run: str, clock: Clock | None
+) -> PromotionFailed:
+    """What to raise when an environment did not come to run a commit, after what ran before is back."""
+    environment, short = change.environment, made.commit[:9]
+    said = [str(error), *causes(access, environment, [entry.record.service for entry in made.entries])]
+    told = "\n".join(dict.fromkeys(said))
+    if not made.made:
+        return PromotionFailed(f"{environment} does not run what Git records: {told}", commit=made.commit)
+    if isinstance(error, Unseen):
+        return PromotionFailed(
+            f"{environment}: {told}\nArgo CD has not looked at commit {short}, so nothing was taken back: it delivers it when it "
+            "is back. Look at `./invoke status`, and run the same command again to see it through.",
+            commit=made.commit,
+        )
+    phase.say(f"{environment} does not come to run it; bringing back what ran before")
+
+    def edit(there: There) -> Commit:
+        # Whatever somebody else has changed since is theirs.
+        ours = [entry for entry in made.entries if there.get(entry.record.key) == entry]
+        former = tuple(made.former[entry.record.key] for entry in ours if entry.record.key in made.former)
+        admit(access, environment, former)
+        return Commit(former)
+
+    back = replace(change, kind="revert", how="revert", restores=made.before, promoted_from="", files={}, reason="")
+    returned = _publish(access, back, edit, run=run, clock=clock)
+    if not returned.made:
+        return PromotionFailed(f"{environment}: {told}\nNothing ran there before that could come back.", commit=made.commit)
+    what = ", ".join(f"{entry.record.service} {entry.record.version}" for entry in returned.entries)
+    ending = f"Commit {returned.commit[:9]} brought back what ran before: {what}. Correct it, and push again."
+    try:
+        arrive(access, environment, returned.entries, returned, phase=phase, timeout=RETURN_TIMEOUT, clock=clock)
+    except (NotRunning, Unseen) as worse:
+        ending = f"Commit {returned.commit[:9]} brings back what ran before ({what}), which does not run either: {worse}"
+    except Overtaken as later:
+        ending = str(later)
+    return PromotionFailed(f"{environment}: {told}\n{ending}", commit=made.commit, reverted=returned.commit)
+
+
+def _content(there: There, name: str) -> bytes | None:
+    file = there.folder / name
+    return file.read_bytes() if file.is_file() else None
+
+
+def _approvers(change: Change, there: There) -> Sequence[str]:
+    if change.how != "dispatch":
+        return ()
+    named = {record.lock for record in change.records if record.lock} | {change.lock}
+    return sorted({one.by for one in locks.approvals(there.folder) if one.lock in named})
