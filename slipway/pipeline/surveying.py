@@ -1,0 +1,144 @@
+"""What a commit changes, beside what every environment runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from slipway import artifacts, git, gitops, policy, records, versions
+from slipway.errors import unknown
+from slipway.gitops import Record, Source
+from slipway.pipeline.work import Needless, Work, listed
+from slipway.promotion import Refused
+
+_MAIN = "main"
+
+
+def begin(work: Work) -> tuple[str, ...]:
+    """The environments that the run is about, in the order of promotion; when it goes to none, the first that it could reach."""
+    access, rules = work.access, work.access.settings.policy
+    mirror = gitops.patiently(access.app, access.fetch)
+    head = git.resolve(mirror, f"refs/heads/{work.branch}")
+    if head is None or not git.contains(mirror, head, work.commit):
+        raise Needless(f"{work.branch} is gone, or does not have {work.commit[:9]} any more.")
+    work.line = policy.line(rules, work.branch)
+    if work.requested and work.requested not in access.environments:
+        raise unknown("environment", work.requested, access.environments)
+    reach = work.line.reach if work.line else {}
+    if work.requested and reach.get(work.requested) not in ("automatic", "request"):
+        asked = policy.Deploy(work.requested, work.branch, "request", work.triggered_by, on_branch=True, order="new")
+        refusals = policy.judge_deploy(rules, asked)
+        raise Refused([one for one in refusals if one.rule == "branches"] or refusals)
+    work.targets = tuple(name for name in access.environments if work.comes(name))
+    near = [name for name in access.environments if reach.get(name, "refused") != "refused"]
+    return work.targets or tuple(near[:1])
+
+
+def survey(work: Work, source: Source, targets: Sequence[str], services: Sequence[str]) -> None:
+    """Find out what the commit has of each service, for every environment that the run is about.
+
+    Raises:
+        UsageError: A service that was asked for is not in the commit.
+    """
+    access = work.access
+    names = artifacts.services(source)
+    if strangers := sorted(set(services) - set(names)):
+        raise unknown("service", strangers[0], names)
+    base, build_base = access.plan.image("python"), access.plan.image("python-build")
+    wanted = [name for name in names if not services or name in services or work.staged]
+    work.keys = {name: artifacts.inputs(source, name, base=base, build_base=build_base) for name in wanted}
+    _read(work)
+    contains = partial(git.contains, access.mirror)
+    for environment in targets:
+        there = work.running[environment]
+        staged = environment == work.staged
+        # A release is made of its own history alone; elsewhere, what is made of the same runs on.
+        known = {name: one for name, one in there.items() if not staged or contains(work.commit, one.source_commit)}
+        tier = access.settings.environment(environment).tier
+        near = [name for name in access.environments if access.settings.environment(name).tier == tier and name != environment]
+        others = [
+            one
+            for name in near
+            for one in work.running[name].values()
+            if contains(work.commit, one.source_commit) and not _older(work, one, environment)
+        ]
+        work.surveyed[environment] = {one.service: one for one in artifacts.survey(work.keys, known, others)}
+    first = work.running[targets[0]]
+    work.removed = artifacts.removed(source, first.values())
+    work.version = _version(work)
+
+
+def _older(work: Work, one: Record, environment: str) -> bool:
+    """Whether an artifact would take an environment back, where it is not the branch's turn."""
+    had, rules = work.running[environment].get(one.service), work.access.settings.policy
+    asked = environment == work.requested
+    home = had is not None and policy.comes_home(rules, environment, work.branch, had.branch, asked=asked)
+    contains = partial(git.contains, work.access.mirror)
+    return records.order(_meant(work, one, environment), had, contains, last=False, home=home) == "older"
+
+
+def _meant(work: Work, record: Record, environment: str) -> Record:
+    """An artifact as this run would bring it to an environment."""
+    release = work.line.release(work.branch) if work.line and environment == work.staged else ""
+    return replace(record, environment=environment, branch=work.branch, release=release, lock="")
+
+
+def record(work: Work, environment: str, service: str) -> Record:
+    """What an environment is to run of a service: what was built, or what was there already."""
+    seen = work.surveyed[environment][service]
+    taken = work.built[service] if seen.changed or seen.record is None else seen.record
+    if not seen.changed and taken.key != (environment, service):
+        work.taken.add(service)
+    return _meant(work, taken, environment)
+
+
+def moves(work: Work, environment: str, service: str) -> bool:
+    """Whether an environment does not run a service as the commit has it, or got it from this very commit before."""
+    there = work.running[environment].get(service)
+    return there is None or there.inputs != work.keys[service] or there.source_commit == work.commit
+
+
+def _read(work: Work) -> None:
+    """What every environment runs of the services."""
+    access = work.access
+    repositories = {name: access.settings.environment(name).repository for name in access.environments}
+    for repository in dict.fromkeys(repositories.values()):
+        _, entries = gitops.read(access.remote(repository))
+        for name in (name for name, its in repositories.items() if its == repository):
+            work.running[name] = {
+                service: entry.record
+                for (environment, service), entry in entries.items()
+                if environment == name and entry.record.chart == records.CHART
+            }
+
+
+def differs(work: Work, service: str) -> bool:
+    """Whether anything of an unchanged service differs from what was checked for the artifact that is there: its tests."""
+    there = {one.record.source_commit for seen in work.surveyed.values() if (one := seen[service]).record}
+    folder = f"services/{service}"
+    now = git.content(work.access.mirror, work.commit, folder)
+    return any(git.content(work.access.mirror, commit, folder) != now for commit in there)
+
+
+def _version(work: Work) -> str:
+    mirror = work.access.mirror
+    tags = git.local_refs(mirror, "refs/tags")
+    newest = versions.newest(tags)
+    # main has every commit of its own: there, the last release is what counting begins at.
+    since = f"refs/heads/{_MAIN}" if work.branch != _MAIN else f"refs/tags/v{newest}" if newest else ""
+    if since and git.resolve(mirror, since) is None:
+        since = ""
+    label = work.line.label if work.line else ""
+    return versions.version(label, work.branch, tags, git.count(mirror, work.commit, without=since))
+
+
+def said(work: Work, changed: Sequence[str]) -> str:
+    """What was found out, in a line."""
+    unchanged = [name for name in work.keys if name not in changed]
+    parts = [
+        listed(changed) or "nothing",
+        f"unchanged: {listed(unchanged)}" if unchanged else "",
+        f"not in this commit, and left alone: {listed(work.removed)}" if work.removed else "",
+    ]
+    return "; ".join(part for part in parts if part)
