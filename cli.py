@@ -9,12 +9,13 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import itertools
 import logging
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,7 +29,7 @@ from invoke.tasks import Task, task
 ROOT = Path(__file__).resolve().parent
 
 # What the list shows, in this order.
-GROUPS = ("Start", "Look", "Images", "Test", "Measure")
+GROUPS = ("Start", "Deliver", "Look", "Trace", "Load", "Images", "Test", "Measure")
 
 USAGE_CODE = 2
 INTERRUPTED_CODE = 130
@@ -45,13 +46,17 @@ class Terminated(KeyboardInterrupt):
     """Another program asked this one to end (SIGTERM); everything is ended as it is on Ctrl-C."""
 
 
-def door(group: str, *, help: Mapping[str, str] | None = None, unfinished: str = "", **options: Any) -> Callable[[Body], Door]:
+def door(
+    group: str, *, help: Mapping[str, str] | None = None, unfinished: str = "", word: str = "", **options: Any
+) -> Callable[[Body], Door]:
     """A task of a group: its body may raise SlipwayError, and returns the exit code or None.
 
     Args:
         group: The heading in `./invoke --list` under which it stands.
         unfinished: What to do after an interrupt, when it leaves something behind.
         help: What flags mean; those that the task does not have are left out.
+        word: A flag whose value may also be given as the first word, and may be left out: `push BRANCH`. One that may be
+            given several times takes every word that follows: `dev SERVICE SERVICE`.
         **options: Anything else that Invoke's own `task` takes.
     """
 
@@ -66,7 +71,7 @@ def door(group: str, *, help: Mapping[str, str] | None = None, unfinished: str =
         flags = inspect.signature(body).parameters
         told = {name: meaning for name, meaning in (help or {}).items() if name in flags}
         made: Door = task(help=told, **options)(guarded)
-        made.group = group  # type: ignore[attr-defined]
+        made.group, made.word = group, word  # type: ignore[attr-defined]
         return made
 
     return decorate
@@ -74,7 +79,7 @@ def door(group: str, *, help: Mapping[str, str] | None = None, unfinished: str =
 
 def _in_own_environment() -> None:
     """Start again by ./invoke when another Python's Invoke reads these tasks: only ours has what they need."""
-    if Path(sys.prefix).resolve() != ROOT / ".venv":
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():  # it may be a link
         os.execv(ROOT / "invoke", [str(ROOT / "invoke"), *sys.argv[1:]])
 
 
@@ -128,6 +133,17 @@ def words_after_dashes() -> list[str]:
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
+def user(given: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """As whom a task acts: who is named, else SLIPWAY_USER, else the developer."""
+    return given or environ.get("SLIPWAY_USER") or "developer"
+
+
+def judged(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None = None) -> int:
+    """The exit code after a result was printed that says of itself whether it is `well`."""
+    answer(result, json=json, show=show)
+    return 0 if result.well else 1
+
+
 def answer(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None = None) -> None:
     """Print a result on standard output, for machines or for a person.
 
@@ -171,6 +187,21 @@ def show_exports(variables: Mapping[str, str], console: Any) -> None:
         console.out(f"export {name}={shlex.quote(value)}")
 
 
+def spelled(words: Sequence[str], collection: Collection) -> list[str]:
+    """The words of a command line as Invoke reads them: it knows words that a task must have, and none that it may have."""
+    # The task that a collection does by default goes by the collection's name too.
+    task_names = {spelling for name, others in collection.task_names.items() for spelling in (name, *others)}
+    if len(words) < 2 or words[0] not in task_names or words[1].startswith("-") or words[1] in task_names:
+        return list(words)
+    found = collection[words[0]]
+    flag = getattr(found, "word", "")
+    if not flag:
+        return list(words)
+    several = len(list(itertools.takewhile(lambda word: not word.startswith("-") and word not in task_names, words[1:])))
+    given = words[1 : 1 + (several if flag in found.iterable else 1)]
+    return [words[0], *(part for word in given for part in (f"--{flag}", word)), *words[1 + len(given) :]]
+
+
 class Slipway(Program):
     """Invoke, with a list and a help of our own."""
 
@@ -193,6 +224,7 @@ class Slipway(Program):
         Raises:
             Exit: A task or a flag is unknown, or a word is lacking; the message says what is near.
         """
+        self.core.unparsed[:] = spelled(self.core.unparsed, self.collection)
         try:
             super().parse_tasks()
         except ParseError as error:
@@ -242,6 +274,8 @@ class Slipway(Program):
         """Print what one task does and its flags."""
         context, found = self._context(name), self.collection[name]
         words = [(argument.name or "").upper() for argument in context.positional_args]
+        word = getattr(found, "word", "")
+        words += [f"[{word.upper()}{'...' if word in found.iterable else ''}]"] if word else []
         print(" ".join(["./invoke", name, *words, *(["[--flags]"] if context.flags else [])]))
         print(f"\n{(found.__doc__ or '').strip()}\n")
         if context.flags:

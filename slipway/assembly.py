@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 from slipway import (
+    admission,
+    agent,
     argocd,
+    artifacts,
     cluster,
     credentials,
     delivery,
     engine,
     genesis,
+    git,
     gitserver,
     images,
     instance,
     names,
     platform,
     recipes,
+    registry,
     roles,
+    stores,
 )
+from slipway.errors import SlipwayError
 from slipway.kube import NOT_YET, Kube, Object, describe, rollout
 from slipway.progress import Phase
 from slipway.settings import Settings
@@ -32,6 +40,9 @@ POLLING = "SLIPWAY_POLLING"
 # Seconds. Every image is on the node, or in the registry beside it, when these begin.
 WORKLOAD_TIMEOUT = 240.0
 DELIVERY_TIMEOUT = 240.0
+
+# Images of services built at a time: much of a build is waiting for the engine.
+_BUILDERS = 4
 
 
 class Assembly:
@@ -64,7 +75,7 @@ class Assembly:
         self.secrets = credentials.keep(settings)
         self.plan = recipes.plan(settings, found, source)
         self.applied: list[Object] = []
-        self.images: Mapping[str, genesis.Image] = {}
+        self.services: Sequence[genesis.Part] = ()
         self.first: Mapping[str, str] = {}
         self.node: cluster.Node
 
@@ -76,48 +87,58 @@ class Assembly:
     def steps(self) -> list[Step]:
         """Every step, with what it needs."""
         stock = self.source == "pull"
-        bases = () if stock else ("image python-build",)  # upstream's Python has what installs packages
         parts: dict[str, tuple[Callable[[Phase], None], tuple[str, ...]]] = {
             "storage": (self._storage, () if stock else ("local-path",)),
-            "git server": (self._git_server, ("git-server",)),
+            "git server": (self._git_server, ("git-server", "argocd")),
             "gateway": (self._gateway, ("git-server",)),
             "argo cd": (self._argocd, ("argocd", "valkey")),
         }
         if self.profile.monitoring:
             parts["monitoring"] = self._monitoring, ("prometheus", "alertmanager", "kube-state-metrics")
+        images_there = "service images", "store images"
         return [
             *self.plan.steps,
             Step("cluster", self._cluster, ("tool kind", "image node", "node store")),
             Step("accounts", self._accounts, ("cluster", "registry")),
+            Step("admission", self._admission, ("accounts",)),
             *(
                 Step(name, do, ("tool helm", *(f"image {image}" for image in images), "accounts"))
                 for name, (do, images) in parts.items()
             ),
             Step("projects", self._projects, ("argo cd",)),
-            Step("service images", self._service_images, ("image python", *bases, "registry")),
-            Step("first records", self._first_records, ("service images", "git server", "gateway", "storage")),
+            Step("service images", self._service_images, ("image python", "registry")),
+            Step("store images", self._store_images, (*(f"image {name}" for name in self.settings.stores), "registry")),
+            Step("first records", self._first_records, (*images_there, "git server", "gateway", "storage", "admission")),
             Step("delivery", self._delivery, ("first records", "projects")),
             Step("platform", self._platform, (*parts, "projects")),
+            Step("runner", self._runner, ("image runner", "first records", "tool helm", "platform")),
         ]
 
     def _cluster(self, phase: Phase) -> None:
-        self.node = cluster.ensure(
-            self.settings,
-            self.engine,
+        blueprint = cluster.Blueprint(
             kind_tool=self.plan.tool("kind"),
             image=self.plan.image("node"),
             mounts=self.plan.mounts,
             facts=instance.Facts(self.profile.name, self.source),
-            phase=phase,
         )
+        self.node = cluster.ensure(self.settings, self.engine, blueprint, phase=phase)
 
     def _accounts(self, phase: Phase) -> None:
         container = self.engine.container(self.node.name)
         cluster.trust_registry(container, registry=self.plan.registry.name, mirror=self.plan.registry.inner_url)
         self._apply(roles.manifests(self.settings, self.profile.environments))
+        self._apply(stores.manifests(self.settings, self.profile.environments, self.secrets))
         cluster.publish_registry(self.kube, registry=self.plan.registry.name)
         roles.write_kubeconfigs(self.settings, self.kube)
         cluster.wait_node_ready(self.settings, self.kube, phase)
+
+    def _admission(self, phase: Phase) -> None:
+        rules = admission.manifests(self.settings, self.profile.environments)
+        if not rules:
+            phase.skip("no environment asks for approval")
+            return
+        self.kube.apply(rules)  # not noted: whoever applies all that was noted elsewhere has no lists, and would be refused
+        admission.wait_until_active(self.kube, admission.guarded(self.settings, self.profile.environments), on_change=phase.say)
 
     def _storage(self, phase: Phase) -> None:
         if self.source == "pull":
@@ -130,7 +151,11 @@ class Assembly:
         del phase
         self._apply(
             gitserver.manifests(
-                self.settings, image=self.plan.provide("git-server"), helm_program=self.plan.tool("helm"), secrets=self.secrets
+                self.settings,
+                image=self.plan.provide("git-server"),
+                tools_image=self.plan.provide("argocd"),
+                helm_program=self.plan.tool("helm"),
+                secrets=self.secrets,
             )
         )
 
@@ -174,26 +199,48 @@ class Assembly:
         if not self.fresh:
             phase.skip("what runs is what Git records")
             return
-        self.images = self._build_services(phase)
-        phase.say(", ".join(f"{name} {image.digest[:19]}" for name, image in self.images.items()))
+        self.services = self._build_services(phase)
+        phase.say(", ".join(f"{part.name} {part.digest[7:15]}" for part in self.services))
 
-    def _build_services(self, phase: Phase) -> Mapping[str, genesis.Image]:
-        made: dict[str, genesis.Image] = {}
-        with genesis.source(self.settings, self.commit, ["services"]) as taken:
-            for service in self.settings.services:
+    def _build_services(self, phase: Phase) -> Sequence[genesis.Part]:
+        base, build_base = self.plan.image("python"), self.plan.image("python-build")
+        with genesis.source(self.settings, self.commit) as taken:
+
+            def build(service: str) -> genesis.Part:
                 built = images.build_service(
                     self.settings,
                     self.engine,
                     self.plan.registry,
                     service=service,
                     context=taken.folder / "services",
-                    base=self.plan.image("python"),
-                    build_base=self.plan.image("python-build"),
+                    base=base,
+                    build_base=build_base,
                     version=genesis.VERSION,
                     commit=self.commit,
                     phase=phase,
                 )
-                made[service] = genesis.Image(built.repository, built.digest)
+                if self.fresh:
+                    images.begin_versions(built, genesis.VERSION)
+                inputs = artifacts.inputs(taken, service, base=base, build_base=build_base)
+                return genesis.Part(service, genesis.VERSION, built.repository, built.digest, inputs=inputs)
+
+            with ThreadPoolExecutor(_BUILDERS) as pool:
+                return list(pool.map(build, self.settings.services))
+
+    def _store_images(self, phase: Phase) -> None:
+        phase.say(
+            ", ".join(images.publish(self.engine, self.plan.registry, self.plan.image(name)) for name in self.settings.stores)
+        )
+
+    def _stores(self) -> Sequence[genesis.Part]:
+        made: list[genesis.Part] = []
+        for name in self.settings.stores:
+            full = images.canonical(self.plan.registry, self.plan.image(name))
+            repository, _, version = full.rpartition(":")
+            digest = registry.digest(full)
+            if digest is None:
+                raise SlipwayError(f"the registry does not hold {full} any more. Run `./invoke up` again.")
+            made.append(genesis.Part(name, version.rpartition("-")[0], repository, digest, chart=name))
         return made
 
     def _first_records(self, phase: Phase) -> None:
@@ -210,24 +257,40 @@ class Assembly:
         seeded = genesis.seed_app(self.settings, remotes.pop(gitserver.APP), self.commit)
         empty = genesis.empty(remotes)
         if not (seeded or empty):
+            self._approve(remotes, (), phase)
             phase.skip("the repositories have content")
             return
+        parts = [*(self.services or self._build_services(phase)), *self._stores()]
+        self._approve({name: remote for name, remote in remotes.items() if name not in empty}, parts, phase)
         self.first = genesis.seed_records(
             self.settings,
             empty,
             commit=self.commit,
             environments=self.profile.environments,
-            images=self.images or self._build_services(phase),
-            version=genesis.VERSION,
+            parts=parts,
             helm_program=self.plan.tool("helm"),
+            key=credentials.signing_key(self.settings, "pipeline"),
         )
         phase.say(f"from commit {self.commit[:9]}")
+
+    def _approve(self, recorded: Mapping[str, git.Remote], parts: Sequence[genesis.Part], phase: Phase) -> None:
+        """See to it that stage and prod admit what Git records or is about to; a list that is there is left alone."""
+        for name in admission.guarded(self.settings, self.profile.environments):
+            repository = self.settings.environment(name).repository
+            if repository not in recorded:
+                references = {f"{part.repository}@{part.digest}" for part in parts}
+            elif admission.missing(self.kube, name):
+                references = admission.recorded(self.settings, recorded[repository], name)
+            else:
+                continue
+            admission.approve(self.kube, name, references, on_change=phase.say)
+            phase.say(f"{name} admits {len(references)} images")
 
     def _delivery(self, phase: Phase) -> None:
         for name in self.profile.environments:
             environment = self.settings.environment(name)
             commit = self.first.get(environment.repository, "")
-            expected = self.settings.services if commit else ()
+            expected = self.settings.delivered if commit else ()
             wait_for(
                 f"{name} to run what Git records" + (f" in commit {commit[:9]}" if commit else ""),
                 lambda name=name, commit=commit, expected=expected: delivery.settled(self.kube, name, expected, commit=commit),
@@ -245,6 +308,10 @@ class Assembly:
             phase.parts(done, len(workloads))
             self._wait_rollout(item, phase)
         phase.say(f"{len(workloads)} parts ready")
+
+    def _runner(self, phase: Phase) -> None:
+        image, helm = self.plan.image("runner"), self.plan.tool("helm")
+        agent.ensure(self.settings, self.engine, image=image, helm=helm, secrets=self.secrets, phase=phase)
 
     def _workloads(self) -> list[Object]:
         return [item for item in list(self.applied) if item["kind"] in ("Deployment", "StatefulSet")]

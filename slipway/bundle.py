@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ _KINDS = (
     ("Pod", "v1"),
     ("Event", "v1"),
     ("PersistentVolumeClaim", "v1"),
+    ("Job", "batch/v1"),
     ("Deployment", "apps/v1"),
     ("StatefulSet", "apps/v1"),
     ("Application", "argoproj.io/v1alpha1"),
@@ -25,8 +28,19 @@ _KINDS = (
 
 CAUSE_LINES = 5
 
-_MERELY_WAITING = ("running, not ready", "phase Pending")
+_UNREADY = "running, not ready"
+_MERELY_WAITING = (_UNREADY, "phase Pending")
+
+# Seconds. The kubelet lets up to 300 pass before it starts a container again that keeps failing.
+_LOOPING = 330.0
+
 LOG_LINES = 400
+
+# Seconds for all questions to the cluster together: one that hangs has little to tell.
+SECONDS = 120.0
+
+_JOB_LABEL = "batch.kubernetes.io/job-name"
+_LONGEST = 300  # letters of what a container said last
 
 
 def collect(
@@ -46,8 +60,10 @@ def collect(
     (folder / "waited-for.txt").write_text(waited_for + "\n")
     missing: list[str] = []
     seen: dict[str, list[Mapping[str, Any]]] = {}
+    deadline = time.monotonic() + SECONDS
     for kind, version in _KINDS if kube else ():
         try:
+            _in_time(deadline)
             items = list(kube.list(kind, api_version=version)) if kube else []
         except Exception as error:  # whatever it is, the other kinds may still be readable
             missing.append(f"{kind}: {error}")
@@ -56,6 +72,7 @@ def collect(
         (folder / f"{kind.lower()}s.yaml").write_text(yaml.safe_dump_all(seen[kind], sort_keys=False))
     for pod in seen.get("Pod", []):
         try:
+            _in_time(deadline)
             _logs(folder / "logs", kube, pod)
         except Exception as error:  # an API server that goes away while it is asked must not hide what failed
             missing.append(f"logs of {describe(pod)}: {error}")
@@ -71,6 +88,11 @@ def collect(
     return causes
 
 
+def _in_time(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError(f"not asked for: the cluster took more than {SECONDS:g} s to tell the rest")
+
+
 def new_folder(settings: Settings) -> Path:
     """The path of a new evidence folder, named after the instance and the time; `down` leaves it."""
     return settings.home / "evidence" / f"{settings.instance}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -81,12 +103,12 @@ def pod_trouble(pod: Mapping[str, Any]) -> str | None:
     meta, status = pod["metadata"], pod.get("status") or {}
     if meta.get("deletionTimestamp") or status.get("phase") == "Succeeded":
         return None
-    states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    states = _containers(status)
     for container in states:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             message = waiting.get("message") or ""
-            last = ((container.get("lastState") or {}).get("terminated") or {}).get("exitCode")
+            last = _last_end(container).get("exitCode")
             exit_code = f", last exit code {last}" if last is not None else ""
             return f"container {container['name']}: {waiting['reason']}{exit_code} {message}".rstrip()
     for condition in status.get("conditions") or []:
@@ -95,26 +117,92 @@ def pod_trouble(pod: Mapping[str, Any]) -> str | None:
     for container in states:
         terminated = (container.get("state") or {}).get("terminated") or {}
         if terminated.get("exitCode"):
-            return f"container {container['name']} ended with exit code {terminated['exitCode']}"
+            return f"container {container['name']} ended with exit code {terminated['exitCode']}{_last_words(terminated)}"
     return _unready(status)
+
+
+def _last_words(terminated: Mapping[str, Any]) -> str:
+    """What a container said last, where its pod keeps that: the message of a log line, or the whole line."""
+    lines = (terminated.get("message") or "").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # it may not log as our services do
+        last = str(json.loads(last)["message"])
+    return f": {last[:_LONGEST]}" if last else ""
+
+
+def job_trouble(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> str | None:
+    """What is wrong with a Job, in plain words, with what its newest failed pod said; None when nothing is.
+
+    Args:
+        job: The Job.
+        pods: Its pods, those of others too.
+    """
+    status = job.get("status") or {}
+    true = {item["type"]: item for item in status.get("conditions") or [] if item["status"] == "True"}
+    if "Complete" in true or not (status.get("failed") or "Failed" in true):
+        return None
+    what = f"failed for good ({true['Failed'].get('reason')})" if "Failed" in true else "failed, and is tried again"
+    own = [(pod["metadata"].get("creationTimestamp") or "", trouble) for pod in _of(job, pods) if (trouble := pod_trouble(pod))]
+    return f"{what}; {max(own)[1]}" if own else what
+
+
+def _of(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    meta = job["metadata"]
+    for pod in pods:
+        labels = pod["metadata"].get("labels") or {}
+        if (pod["metadata"].get("namespace"), labels.get(_JOB_LABEL)) == (meta.get("namespace"), meta["name"]):
+            yield pod
 
 
 def _unready(status: Mapping[str, Any]) -> str | None:
     if status.get("phase") in ("Pending", "Failed"):
         said = [text for text in (status.get("reason"), status.get("message")) if text]
         return ": ".join([f"phase {status['phase']}", *said])
-    containers = status.get("containerStatuses") or []
-    if all(container.get("ready") for container in containers):
+    unready = [container for container in status.get("containerStatuses") or [] if not container.get("ready")]
+    if not unready:
         return None
-    restarts = max(container.get("restartCount", 0) for container in containers)
-    return "running, not ready" + (f" ({restarts} restarts)" if restarts else "")
+    worst = max(unready, key=lambda container: container.get("restartCount", 0))
+    restarts, last = worst.get("restartCount", 0), _last_end(worst)
+    ended = f", last exit code {last['exitCode']}{_last_words(last)}" if last.get("exitCode") else ""
+    return _UNREADY + (f" ({restarts} restarts{ended})" if restarts else "")
+
+
+def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _last_end(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the container's former life ended; nothing when it had none."""
+    return (container.get("lastState") or {}).get("terminated") or {}
+
+
+def _relapses(pods: Iterable[Mapping[str, Any]]) -> Iterable[tuple[Mapping[str, Any], str]]:
+    """Pods that are well at this moment, but failed so shortly before that they may be about to do it again; newest first."""
+    since = f"{datetime.fromtimestamp(time.time() - _LOOPING, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    found: list[tuple[str, Mapping[str, Any], str]] = []
+    for pod in pods:
+        for container in () if pod_trouble(pod) else _containers(pod.get("status") or {}):
+            last = _last_end(container)
+            if last.get("exitCode") and (last.get("finishedAt") or "") > since:
+                again = f"container {container['name']} runs again after exit code {last['exitCode']}{_last_words(last)}"
+                found.append((last["finishedAt"], pod, again))
+    return [(pod, why) for _, pod, why in sorted(found, key=lambda one: one[0], reverse=True)]
 
 
 def _causes(seen: Mapping[str, list[Mapping[str, Any]]]) -> Iterable[str]:
-    pods = [(describe(pod), trouble) for pod in seen.get("Pod", []) if (trouble := pod_trouble(pod))]
+    told: set[str] = set()
+    for job in seen.get("Job", []):
+        # Each attempt is a pod, and all failed alike: one line for them all.
+        if trouble := job_trouble(job, seen.get("Pod", [])):
+            told |= {describe(pod) for pod in _of(job, seen.get("Pod", []))}
+            yield f"{describe(job)} {trouble}"
+    ill = [pod for pod in seen.get("Pod", []) if describe(pod) not in told]
+    pods = [(describe(pod), trouble) for pod in ill if (trouble := pod_trouble(pod))]
     # A pod that merely waits often waits for one that crashes.
-    for name, trouble in sorted(pods, key=lambda pod: pod[1].startswith(_MERELY_WAITING)):
+    for name, trouble in sorted(pods, key=lambda pod: pod[1].startswith(_MERELY_WAITING) and "exit code" not in pod[1]):
         yield f"{name}: {trouble}"
+    for pod, why in _relapses(ill):
+        yield f"{describe(pod)}: {why}"
     for app in seen.get("Application", []):
         status = app.get("status") or {}
         health, sync = (status.get("health") or {}).get("status"), (status.get("sync") or {}).get("status")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +13,7 @@ from typing import Any, cast
 import yaml
 
 from slipway import cache, debian, gobuild, images, machine
+from slipway.cache import Artefact
 from slipway.debian import Rootfs
 from slipway.errors import unknown
 from slipway.gobuild import Recipe
@@ -18,6 +21,28 @@ from slipway.settings import Settings
 
 # The same as the safe loader, ten times as fast; not every build of the library has it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+# Images that `up` does not make: whatever needs one makes it then.
+ON_DEMAND = ("load",)
+
+# What the page of Tilt is compiled with (slipway/dev/web.py).
+TILT_PAGE_ENVIRONMENT = {
+    # Upstream's own settings would write a sum anew that differs.
+    "YARN_CHECKSUM_BEHAVIOR": "throw",
+    # Nothing of a package runs before it is compiled in.
+    "YARN_ENABLE_SCRIPTS": "false",
+    "YARN_ENABLE_TELEMETRY": "false",
+    # A changed word in yarn.lock is an error, and a warning of the compiler is none: neither depends on where this runs.
+    "YARN_ENABLE_IMMUTABLE_INSTALLS": "true",
+    "CI": "false",
+    # Nobody debugs the page, and its style is checked upstream.
+    "GENERATE_SOURCEMAP": "false",
+    "DISABLE_ESLINT_PLUGIN": "true",
+}
+
+# What that page loads from somebody else's server, which is told of each use then: two fonts. Others of the machine do.
+TILT_PAGE_WITHOUT = r'<link[^>]*\bhref="https?://[^>]*>'
 
 
 @dataclass(frozen=True)
@@ -34,6 +59,7 @@ class Image:
         rootfs: The Debian file system it is made from; "" when it is not.
         programs: The Go programs it copies, by the group they are compiled in.
         arguments: Values of its Dockerfile's ARGs.
+        files: Files of the checkout that it copies, by their names there.
     """
 
     name: str
@@ -45,6 +71,7 @@ class Image:
     rootfs: str
     programs: Mapping[str, Sequence[str]]
     arguments: Mapping[str, str]
+    files: Mapping[str, Path]
 
     @property
     def reference(self) -> str:
@@ -84,6 +111,7 @@ class Catalogue:
                 tags=data.get("tags", ()),
                 variables=data.get("variables"),
                 links=data.get("links"),
+                cgo=data.get("cgo", False),
             )
             for name, data in self._data["go"].items()
         }
@@ -103,6 +131,27 @@ class Catalogue:
             raise unknown("tool", name, self.tools)
         return gobuild.artefact(self.settings, self.programs[self.tools[name]]).folder / name
 
+    @property
+    def tilt_page(self) -> Artefact:
+        """Where the page of Tilt is, or will be: a folder with its index.html and what that names."""
+        files = [self.settings.cluster / "go" / "tilt", self.settings.cluster / "tilt" / "requirements.txt"]
+        values = {**TILT_PAGE_ENVIRONMENT, "machine": machine.look().architecture}
+        return Artefact(self.settings.cache, "tilt-web", cache.key(files=files, values=values))
+
+    def tilt(self, *, whole: bool) -> Artefact:
+        """Where Tilt is, or will be: with its page, or with the plain one that takes its place where that cannot be had."""
+        page = self.tilt_page.key if whole else cache.key(files=[self.settings.cluster / "tilt" / "index.html"])
+        compiled = gobuild.artefact(self.settings, self.programs["tilt"]).key
+        return Artefact(self.settings.cache, "tilt", cache.key(values={"without": TILT_PAGE_WITHOUT}, upstream=[compiled, page]))
+
+    @property
+    def load_python(self) -> Artefact:
+        """Where the Python environment is, or will be, of a load generator on the host."""
+        lock = self.settings.root / "loadtests" / "requirements.txt"
+        return Artefact(
+            self.settings.cache, "load-python", cache.key(files=[lock], values={"python": sys.version, "place": os.name})
+        )
+
     @cached_property
     def images(self) -> Mapping[str, Image]:
         """Every image, by name."""
@@ -121,7 +170,7 @@ class Catalogue:
     @property
     def platform(self) -> Sequence[str]:
         """The names of the images that run in pods by their own name: not the node, and not the control plane's."""
-        inner = {"node", "registry", "git", "python-build", *self.control_plane_images}
+        inner = {"node", "registry", "git", "python-build", "runner", *ON_DEMAND, *self.control_plane_images}
         return [name for name in self._data["images"] if name not in inner]
 
     def bases(self, name: str) -> Sequence[str]:
@@ -150,10 +199,11 @@ class Catalogue:
         upstream += [self.image(base).key] if base else []
         upstream += [debian.artefact(self.settings, self.rootfs[rootfs]).key] if rootfs else []
         arguments = data.get("arguments", {})
+        files = {file: self.settings.root / file for file in data.get("files", ())}
         # What is copied out of a group, and by which stage, is in the recipe; the machine decides what Debian's packages are.
         values = {"name": name, "arguments": arguments, "programs": groups, "machine": machine.look().architecture}
-        key = cache.key(files=[folder], values=values, upstream=upstream)
-        return Image(name, data["version"], key, folder, stage, base, rootfs, groups, arguments)
+        key = cache.key(files=[folder, *files.values()], values=values, upstream=upstream)
+        return Image(name, data["version"], key, folder, stage, base, rootfs, groups, arguments, files)
 
     def parts(self, image: Image) -> Mapping[str, Path]:
         """What the recipe of an image copies, by the name it has in the build context.
@@ -161,7 +211,7 @@ class Catalogue:
         Raises:
             CommandFailed: kind's module cannot be had.
         """
-        parts = {path.name: path for path in image.folder.iterdir()}
+        parts = {**{path.name: path for path in image.folder.iterdir()}, **image.files}
         if image.name == "node":
             # kind's files and ours go to the same places in the node: each in a folder of its own until then.
             module = gobuild.module_folder(self.programs["node"].folder, "sigs.k8s.io/kind")

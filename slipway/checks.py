@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,39 +16,49 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.table import Table
 
-from slipway import requirements, shell
-from slipway.errors import unknown
+from slipway import machine, requirements, shell, toolbox
+from slipway.errors import SlipwayError, unknown
 from slipway.progress import Phase, Progress
-from slipway.settings import ROOT
+from slipway.settings import ROOT, load
 
 REPORTS = ROOT / "build" / "reports"
 
-TIER_1 = ("lint", "unit", "charts", "services", "rules", "e2e")
+TIER_1 = ("lint", "unit", "delivery", "charts", "services", "rules", "e2e")
 PARTS = (*TIER_1, "long")
 
 # A cluster is not worth its minutes while the code is known to be wrong.
-GATES = {"e2e": ("lint", "unit")}
+GATES = {"e2e": ("lint", "unit", "delivery")}
 
-# Seconds. The last two may have to build every image first.
+# Their tests start thousands of short programs and repositories: each core has its tests, and their files lie in memory
+# where there is room. Bytes.
+PARALLEL = ("delivery",)
+ROOM = 2 * machine.GIB
+
+# Seconds. The last two may have to build every image first; the delivery's tests start thousands of processes.
 DEFAULT_TIMEOUT = 1200.0
-TIMEOUTS = {"e2e": 5400.0, "long": 10800.0}
+TIMEOUTS = {"delivery": 2700.0, "e2e": 5400.0, "long": 10800.0}
 
 # Seconds that pytest gets to take down what its fixtures made, when it is told to end.
 GRACE = 120.0
 
 PYTHON = sys.executable
+WORKFLOWS = tuple(str(path.relative_to(ROOT)) for path in sorted((ROOT / ".github" / "workflows").glob("*.y*ml")))
 LINTERS: Mapping[str, tuple[str, ...]] = {
     "format": (PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."),
     "ruff": (PYTHON, "-m", "ruff", "check", "--quiet", "."),
     "types": (PYTHON, "-m", "pyright", "--pythonpath", PYTHON),
     "layers": (PYTHON, str(ROOT / ".venv" / "bin" / "lint-imports"), "--no-cache", "--no-logo"),
+    # What it would find in a step's shell and Python is the business of the tasks; other programs on the PATH change nothing.
+    "workflows": ("actionlint", "-no-color", "-shellcheck=", "-pyflakes=", *WORKFLOWS),
 }
 
 # pytest's exit code when it found nothing to run.
 _NO_TESTS = 5
 
-# A line of `pytest -v`: the test, and once it has ended, how much of the whole is done.
-_TEST_LINE = re.compile(r"^(\S+::.*?)(?: (?:PASSED|FAILED|SKIPPED|ERROR|XFAIL).*\[ *(\d+)%\])?$", re.MULTILINE)
+# A line of `pytest -v`: the test, and once it has ended, how much of the whole is done; in parallel that comes first.
+_TEST_LINE = re.compile(
+    r"^(?:\[gw\d+\] \[ *(\d+)%\] [A-Z]+ )?(\S+::.*?)(?: (?:PASSED|FAILED|SKIPPED|ERROR|XFAIL).*\[ *(\d+)%\])? ?$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ def _lint(phase: Phase, log: Path) -> Outcome:
         for done, (name, argv) in enumerate(LINTERS.items()):
             phase.parts(done, len(LINTERS))
             phase.say(name)
-            result = shell.run(argv, cwd=ROOT, check=False, timeout=DEFAULT_TIMEOUT)
+            result = _judge(argv, phase)
             said = f"{result.stdout}{result.stderr}"
             sink.write(f"== {name}\n{said}\n")
             case = ElementTree.SubElement(suite, "testcase", classname="lint", name=name)
@@ -145,15 +156,25 @@ def _lint(phase: Phase, log: Path) -> Outcome:
     return Outcome("lint", "failed" if failed else "passed", passed, len(failed), line=line, log=log)
 
 
+def _judge(argv: Sequence[str], phase: Phase) -> shell.Result:
+    """What a linter says. One that is not there and cannot be had has not passed, and the others have their say."""
+    try:
+        program = toolbox.actionlint(load(), phase=phase) if argv[0] == "actionlint" else argv[0]
+        return shell.run([program, *argv[1:]], cwd=ROOT, check=False, timeout=DEFAULT_TIMEOUT)
+    except SlipwayError as error:
+        return shell.Result(error.exit_code, "", f"{error}\n")
+
+
 def _pytest(part: str, phase: Phase, log: Path, *, only: str, keep: bool) -> Outcome:
     report = REPORTS / f"{part}.xml"
     report.unlink(missing_ok=True)
     argv = [PYTHON, "-m", "pytest", f"tests/{part}", "-v", "-rfEs", f"--junitxml={report}", "-o", f"junit_suite_name={part}"]
     argv += ["-k", only] if only else []
     argv += ["--keep-instances"] if keep and part in GATES else []
-    with _following(log, phase):
+    argv += ["-n", "auto", "--dist", "worksteal"] if part in PARALLEL else []
+    with _following(log, phase), _temporary(part) as env:
         timeout = TIMEOUTS.get(part, DEFAULT_TIMEOUT)
-        result = shell.run(argv, cwd=ROOT, check=False, timeout=timeout, stdout=log, grace=GRACE)
+        result = shell.run(argv, cwd=ROOT, env=env, check=False, timeout=timeout, stdout=log, grace=GRACE)
     with log.open("a") as sink:
         sink.write(result.stderr)
     counts = _counts(report)
@@ -171,6 +192,16 @@ def _pytest(part: str, phase: Phase, log: Path, *, only: str, keep: bool) -> Out
 
 
 @contextmanager
+def _temporary(part: str) -> Generator[Mapping[str, str]]:
+    place = machine.in_memory(ROOM) if part in PARALLEL else None
+    if place is None:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="slipway-", dir=place) as folder:
+        yield {"TMPDIR": folder}
+
+
+@contextmanager
 def _following(log: Path, phase: Phase) -> Generator[None]:
     """Show the test under way, as the log grows, while this block runs."""
     ended = threading.Event()
@@ -179,8 +210,8 @@ def _following(log: Path, phase: Phase) -> Generator[None]:
         while not ended.wait(0.5):
             seen = _TEST_LINE.findall(_end_of(log))
             if seen:
-                phase.say(seen[-1][0].rpartition("::")[2].strip())
-                done = [int(percent) for _, percent in seen if percent]
+                phase.say(seen[-1][1].rpartition("::")[2].strip())
+                done = [int(first or last) for first, _, last in seen if first or last]
                 phase.parts(done[-1] if done else phase.done, 100)
 
     follower = threading.Thread(target=follow, daemon=True)

@@ -17,7 +17,7 @@ from slipway import freezer, kind, names, ports
 from slipway.engine import Engine, EngineError, asking
 from slipway.errors import SlipwayError
 from slipway.instance import Facts
-from slipway.kube import NOT_YET, Kube, ready
+from slipway.kube import NOT_YET, Kube, ready, rollout
 from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.waiting import Clock, Failed, Pending, Ready, wait_for
@@ -47,6 +47,23 @@ class Node:
     image: str
     http_port: int
     facts: Facts | None
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a new node is made by.
+
+    Attributes:
+        kind_tool: The program kind.
+        image: The node's image, as the engine knows it.
+        mounts: Folders of the host and where the node sees them, read-only.
+        facts: What the instance is made as, which its node remembers.
+    """
+
+    kind_tool: Path
+    image: str
+    mounts: Sequence[tuple[Path, str]]
+    facts: Facts
 
 
 def find(settings: Settings, engine: Engine) -> Node | None:
@@ -91,20 +108,11 @@ def config(base: Mapping[str, Any], *, http_port: int, mounts: Sequence[tuple[Pa
     return result
 
 
-def ensure(
-    settings: Settings,
-    engine: Engine,
-    *,
-    kind_tool: Path,
-    image: str,
-    mounts: Sequence[tuple[Path, str]],
-    facts: Facts,
-    phase: Phase,
-) -> Node:
+def ensure(settings: Settings, engine: Engine, blueprint: Blueprint, *, phase: Phase) -> Node:
     """The node of this instance, running, with an API server that answers and a kubeconfig to reach it.
 
     A whole one is kept, and started when it stands still. What an interrupted run left half-made holds nothing yet,
-    and is made again. A new one is made as `facts` say, and remembers them.
+    and is made again.
 
     Raises:
         CommandFailed: kind failed.
@@ -123,9 +131,11 @@ def ensure(
         node = None
     made = node is None
     if node is None:
-        node = _make(settings, engine, kind_tool=kind_tool, image=image, mounts=mounts, facts=facts, phase=phase)
+        node = _make(settings, engine, blueprint, phase)
     if not settings.kubeconfig.is_file():
-        kind.export_kubeconfig(kind_tool, name=settings.instance, kubeconfig=settings.kubeconfig, env=engine.environment)
+        kind.export_kubeconfig(
+            blueprint.kind_tool, name=settings.instance, kubeconfig=settings.kubeconfig, env=engine.environment
+        )
     settings.kubeconfig.chmod(0o600)
     kube = Kube(settings.kubeconfig, settings.context)
     if not made and kube.healthy():
@@ -140,27 +150,19 @@ def ensure(
     return node
 
 
-def _make(
-    settings: Settings,
-    engine: Engine,
-    *,
-    kind_tool: Path,
-    image: str,
-    mounts: Sequence[tuple[Path, str]],
-    facts: Facts,
-    phase: Phase,
-) -> Node:
+def _make(settings: Settings, engine: Engine, blueprint: Blueprint, phase: Phase) -> Node:
     port = ports.free_port(names.PREFERRED_HTTP_PORT)
     settings.folder.mkdir(parents=True, exist_ok=True)
     file = settings.folder / "kind.yaml"
     base = yaml.safe_load((settings.cluster / "kind.yaml").read_text())
-    file.write_text(yaml.safe_dump(config(base, http_port=port, mounts=mounts, stock=facts.source == "pull"), sort_keys=False))
+    told = config(base, http_port=port, mounts=blueprint.mounts, stock=blueprint.facts.source == "pull")
+    file.write_text(yaml.safe_dump(told, sort_keys=False))
     for stale in (settings.kubeconfig, settings.kubeconfig.with_suffix(".discovery.json")):
         stale.unlink(missing_ok=True)
     kind.create(
-        kind_tool,
+        blueprint.kind_tool,
         name=settings.instance,
-        image=image,
+        image=blueprint.image,
         config=file,
         kubeconfig=settings.kubeconfig,
         env=engine.environment,
@@ -168,7 +170,7 @@ def _make(
     )
     container = engine.container(settings.node)
     if container:
-        write(container, _FACTS, json.dumps(asdict(facts)).encode())
+        write(container, _FACTS, json.dumps(asdict(blueprint.facts)).encode())
     phase.say(f"http port {port}" + ("" if port == names.PREFERRED_HTTP_PORT else f" ({names.PREFERRED_HTTP_PORT} is taken)"))
     found = find(settings, engine)
     if found is None:
@@ -177,18 +179,17 @@ def _make(
 
 
 def wait_node_ready(settings: Settings, kube: Kube, phase: Phase) -> None:
-    """Return when the node may run pods.
+    """Return when the node may run pods, and these reach the cluster's own services.
 
     Raises:
         WaitTimeout: It is not ready in time; the message carries the kubelet's reason.
     """
-    wait_for(
-        f"node {settings.node}",
-        lambda: ready(kube.get("Node", settings.node)),
-        timeout=NODE_TIMEOUT,
-        on_change=phase.say,
-        tolerate=NOT_YET,
-    )
+    # A pod that comes before kube-proxy finds no API server and ends; the kubelet starts it again ten seconds later.
+    for what, probe in (
+        (f"node {settings.node}", lambda: ready(kube.get("Node", settings.node))),
+        ("kube-proxy", lambda: rollout(kube.get("DaemonSet", "kube-proxy", namespace="kube-system", api_version="apps/v1"))),
+    ):
+        wait_for(what, probe, timeout=NODE_TIMEOUT, on_change=phase.say, tolerate=NOT_YET)
 
 
 def trust_registry(container: Any, *, registry: str, mirror: str) -> None:

@@ -6,6 +6,7 @@ Only used where no engine runs. What is kept of it lies in Settings.home/engine:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -77,10 +78,17 @@ def start(settings: Settings, facts: Machine, *, answers: Callable[[], bool], sa
     Raises:
         SlipwayError: It cannot be installed, or ended; the message holds the last lines of its log.
     """
-    if not shutil.which("dockerd"):
-        install(say=say)
     home = folder(settings)
     home.mkdir(parents=True, exist_ok=True)
+    with (home / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answers():  # another run may have started it meanwhile
+            _start(home, settings, facts, answers=answers, say=say)
+
+
+def _start(home: Path, settings: Settings, facts: Machine, *, answers: Callable[[], bool], say: Callable[[str], None]) -> None:
+    if not shutil.which("dockerd"):
+        install(say=say)
     log = home / "dockerd.log"
     shim = build_shim(settings, say=say) if facts.missing_capabilities else None
     if answers():  # its package has started it
@@ -200,7 +208,9 @@ def _await_answer(pid: int, log: Path, *, others: set[int], answers: Callable[[]
     def probe() -> Ready[None] | Pending | Failed:
         if answers():
             return Ready(None)
-        if pid and not set(machine.processes("dockerd")) - others:  # it ended, and no run beside this one has started another
+        # It ended, and no run beside this one has started another. It is asked for by its id: for a moment after its start
+        # a program still has the name of the one that started it.
+        if pid and not machine.runs(pid) and not set(machine.processes("dockerd")) - others:
             return Failed(f"it ended; the last lines of {log}:\n{_tail(log)}")
         return Pending(_tail(log, lines=1).strip() or "no word from it yet")
 

@@ -34,7 +34,8 @@ INOTIFY = {"max_user_instances": 512, "max_user_watches": 262144}
 _INOTIFY_FOLDER = Path("/proc/sys/fs/inotify")
 
 OLDEST_PYTHON = "3.11"
-OLDEST_GIT = "2.28"
+# From 2.34 on it signs with SSH keys, from 2.38 on it merges without a working tree.
+OLDEST_GIT = "2.38"
 # From this version on, Go fetches the version that a recipe asks for.
 _OLDEST_SELF_UPDATING_GO = "1.21"
 
@@ -81,6 +82,7 @@ def examine(settings: Settings, *, profile: str = "full", source: str = "auto", 
         *_kernel(seen, upstream_node=upstream),
         *_room(seen, profile, source),
         *_programs(seen, source),
+        _tilt(seen),
         *_network(seen),
     ]
 
@@ -256,6 +258,8 @@ def _programs(seen: Survey, source: str) -> Iterator[Check]:
         )
     else:
         yield _ok("git", git)
+    if not seen.programs["ssh-keygen"]:
+        yield _bad("ssh-keygen", "not installed; it signs what is promoted", "Install it (package openssh-client).")
     if seen.engine and not seen.programs["docker"]:
         yield _bad("docker", "no docker command", "Install Docker's client (package docker-cli or docker.io): kind needs it.")
     if source != "pull":
@@ -272,6 +276,19 @@ def _go(seen: Survey, level: Level) -> Check:
     if survey.parts(go) >= survey.parts(_OLDEST_SELF_UPDATING_GO):
         return _bad("go", f"{go}; it will fetch {wanted} itself", f"To spare that, install Go {wanted}.", level="warn")
     return _bad("go", f"{go}; a source build needs {wanted}", cure, level=level)
+
+
+def _tilt(seen: Survey) -> Check:
+    """What `dev` needs and nothing else does, so that it is never in the way."""
+    found, wanted = seen.programs["tilt"], seen.tilt_wanted
+    if found == wanted:
+        return _ok(
+            "tilt", found if seen.tilt_page else f"{found}, with a plain page; `./invoke up --tilt` tries for its own again"
+        )
+    had = f"{found}, {wanted} wanted" if found else "none yet"
+    if seen.machine.system != "linux":
+        return _ok("tilt", f"{had}; `./invoke dev` needs {wanted} on the PATH (https://docs.tilt.dev/install)")
+    return _ok("tilt", f"{had}; `./invoke up --tilt` compiles {wanted} in the background, or `./invoke dev` when it starts")
 
 
 def _network(seen: Survey) -> Iterator[Check]:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slipway import cluster, dockerd, engine, instance, registry
+from slipway import agent, cluster, dockerd, engine, instance, registry
 from slipway.errors import UsageError
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
@@ -63,6 +63,11 @@ def show(removed: Removed, console: Console) -> None:
 
 def _remove(settings: Settings, found: engine.Engine | None) -> list[str]:
     removed: list[str] = []
+    # Tilt and the runner go first: they would only find everything gone.
+    if instance.end_tilt(settings):
+        removed.append("its Tilt")
+    if found and agent.remove(settings, found):
+        removed.append("its runner")
     if found and cluster.remove(settings, found):
         removed.append(f"cluster {settings.instance}")
     if settings.folder.is_dir():

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import socket
 import tarfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import docker
+import docker.auth
 import docker.errors
+import docker.utils
 import requests.exceptions
 from docker.models.containers import Container
 from docker.tls import TLSConfig
@@ -20,6 +24,7 @@ from docker.tls import TLSConfig
 from slipway import dockerd, machine, names, shell, waiting
 from slipway.address import Address, addresses
 from slipway.errors import SlipwayError, ToolMissing
+from slipway.login import Credentials
 from slipway.machine import Machine
 from slipway.progress import Phase, Progress
 from slipway.settings import Settings
@@ -55,6 +60,10 @@ class Engine:
     def environment(self) -> Mapping[str, str]:
         """What other programs (docker, kind, tilt) need in their environment to use this engine."""
         return {**self.address.environment, "KIND_EXPERIMENTAL_PROVIDER": "docker"}
+
+    def close(self) -> None:
+        """Give back its connections; for an engine that was only looked for."""
+        self.client.close()
 
     @cached_property
     def info(self) -> Mapping[str, Any]:
@@ -170,6 +179,19 @@ class Engine:
             except docker.errors.NotFound:
                 return None
 
+    def running_since(self, name: str) -> float | None:
+        """When the container of that name was started, in seconds since 1970; None when it does not run."""
+        found = self.container(name)
+        if found is None or found.status != "running":
+            return None
+        # As in 2026-11-23T13:22:37.123456789Z: more digits than Python reads.
+        return datetime.fromisoformat(f"{found.attrs['State']['StartedAt'][:19]}+00:00").timestamp()
+
+    def labelled(self, label: str, value: str) -> Sequence[Container]:
+        """The containers with that label, in whatever state."""
+        with asking(f"containers with the label {label}"):
+            return self.client.containers.list(all=True, ignore_removed=True, filters={"label": f"{label}={value}"})
+
     def file(self, container: str, path: str) -> bytes | None:
         """The content of a file in a container, running or not; None when there is no such file or container."""
         with asking(f"{path} of container {container}"):
@@ -234,7 +256,7 @@ def connect(settings: Settings, *, progress: Progress | None = None) -> Engine:
         raise ToolMissing(f"no Docker engine can be used. {cure}")
     with (progress or Progress()).phase("engine") as phase:
         phase.say("no Docker engine runs; starting one")
-        dockerd.start(settings, facts, answers=lambda: find(settings) is not None, say=phase.say)
+        dockerd.start(settings, facts, answers=lambda: _answers(settings), say=phase.say)
         started = find(settings)
         if started is None:
             raise EngineError("the Docker engine answered once and does no more. Run the command again.")
@@ -247,7 +269,7 @@ def refusal(facts: Machine) -> str:
     """An empty text when an engine could be started here (none answers now), else why not and what to do."""
     place = addresses()[0]
     try:
-        _open(place)
+        _open(place).close()
         return ""
     except EngineError as error:
         why = str(error)
@@ -262,9 +284,18 @@ def refusal(facts: Machine) -> str:
     return dockerd.possible(facts)
 
 
+def _answers(settings: Settings) -> bool:
+    """Whether an engine answers now. It is asked many times while one starts: nothing may stay open after it."""
+    found = find(settings)
+    if found is not None:
+        found.close()
+    return found is not None
+
+
 def _open(place: Address) -> Engine:
     if not place.url:
         raise EngineError(f"{place.chosen} names no engine")
+    _knock(place)
     with asking(f"the engine at {place.url}"):
         tls = place.tls and TLSConfig(
             client_cert=(str(place.tls / "cert.pem"), str(place.tls / "key.pem")),
@@ -280,6 +311,48 @@ def _open(place: Address) -> Engine:
         )
     client.api.timeout = REQUEST_TIMEOUT
     return Engine(client, place)
+
+
+def _knock(place: Address) -> None:
+    """See to it that something accepts on an engine's socket, before the library tries.
+
+    The library leaves a socket that it cannot connect to whoever collects the garbage; ours is closed.
+
+    Raises:
+        EngineError: Nothing does; the message ends in the system's own words, in small letters.
+    """
+    scheme, _, path = place.url.partition("://")
+    if scheme != "unix":
+        return
+    with socket.socket(socket.AF_UNIX) as knocking:
+        knocking.settimeout(PING_TIMEOUT)
+        try:
+            knocking.connect(f"/{path.lstrip('/')}")
+        except OSError as error:
+            raise EngineError(f"the engine at {place.url}: {(error.strerror or str(error)).lower()}") from error
+
+
+def credentials(host: str) -> Credentials | None:
+    """What `docker login` stored for a registry, here or with a credential helper; None when it stored nothing.
+
+    Raises:
+        EngineError: The credential helper fails.
+    """
+    with asking(f"the credentials that docker keeps for {host}"):
+        found = docker.auth.load_config().resolve_authconfig(host)
+    # What a file holds and what a helper says is spelled differently.
+    told = {name.lower(): str(value) for name, value in (found or {}).items() if value}
+    who = Credentials(told.get("username", ""), told.get("password", ""), told.get("identitytoken", ""))
+    return who if who.user or who.token else None
+
+
+def context_files(folder: Path) -> Sequence[str]:
+    """The files of a build context that its .dockerignore lets through, as paths within it, sorted."""
+    rules = folder / ".dockerignore"
+    patterns = rules.read_text().splitlines() if rules.is_file() else []
+    told = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
+    paths: set[str] = docker.utils.exclude_paths(str(folder), told)
+    return sorted(name for path in paths if (folder / path).is_file() for name in [Path(path).as_posix()])
 
 
 @contextlib.contextmanager
@@ -299,4 +372,4 @@ def _innermost(error: BaseException) -> str:
     return str(found[-1]).lower() if found else str(error).splitlines()[0]
 
 
-__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "find", "refusal"]
+__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "context_files", "credentials", "find", "refusal"]

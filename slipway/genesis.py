@@ -13,10 +13,10 @@ from slipway import git, gitops
 from slipway.errors import UsageError
 from slipway.settings import Settings
 
-BRANCHES = ("main", "develop")
-
-# What every service begins with; from then on the pipeline counts.
+# Where it begins, and what every service begins with; from then on the pipeline counts.
+BRANCH = "main"
 VERSION = "0.1.0"
+RELEASE = f"v{VERSION}"
 
 _NO_COMMIT = (
     "Delivery begins with a commit, and there is none here. Clone Slipway with git, or make this folder a repository:\n"
@@ -25,11 +25,24 @@ _NO_COMMIT = (
 
 
 @dataclass(frozen=True)
-class Image:
-    """A service's image: where it lies, and which it is."""
+class Part:
+    """What an environment begins with: a service or a store.
 
+    Attributes:
+        name: Its name.
+        version: The version it begins with.
+        repository: Where its image lies, without tag or digest.
+        digest: Which image it is ("sha256:...").
+        chart: The chart it is rendered with. A service has the one chart of all services, and values of its own.
+        inputs: The key of what a service is made of; empty for a store.
+    """
+
+    name: str
+    version: str
     repository: str
     digest: str
+    chart: str = gitops.CHART
+    inputs: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ def source(settings: Settings, commit: str, paths: Sequence[str] = ("charts", "s
 
 
 def seed_app(settings: Settings, remote: git.Remote, commit: str) -> bool:
-    """Whether the application's repository was empty; now its branches main and develop are at this commit.
+    """Whether the application's repository was empty; now its first branches and its first release are at this commit.
 
     Args:
         settings: The instance's.
@@ -72,10 +85,11 @@ def seed_app(settings: Settings, remote: git.Remote, commit: str) -> bool:
         commit: One of the checkout's.
     """
     there = git.refs(remote)
-    updates = {name: commit for name in (f"refs/heads/{branch}" for branch in BRANCHES) if name not in there}
+    seeds = [*(f"refs/heads/{branch}" for branch in settings.policy.seeds), f"refs/tags/{RELEASE}"]
+    updates = {name: commit for name in seeds if name not in there}
     if not updates or any(sha != commit for sha in there.values()):
         return False
-    # Git cannot push two branches that begin at the same cut of a shallow history at once: the second one fails.
+    # Git cannot push two references that begin at the same cut of a shallow history at once: the second one fails.
     one_by_one = git.shallow(settings.root)
     try:
         for part in [{name: sha} for name, sha in updates.items()] if one_by_one else [updates]:
@@ -96,9 +110,9 @@ def seed_records(
     *,
     commit: str,
     environments: Sequence[str],
-    images: Mapping[str, Image],
-    version: str,
+    parts: Sequence[Part],
     helm_program: Path,
+    key: Path | None = None,
 ) -> dict[str, str]:
     """The first commit of each GitOps repository that was empty, by its name; the others are left alone.
 
@@ -107,15 +121,16 @@ def seed_records(
         remotes: The repositories by name, as the pipeline.
         commit: The commit that charts and services are taken from.
         environments: Which environments the instance has.
-        images: The image of each service.
-        version: The version that every service begins with.
+        parts: The services and the stores.
         helm_program: Helm.
+        key: The key that signs the commits: the pipeline's.
 
     Raises:
         UsageError: A service lacks a file for an environment.
         ChartError: The chart refuses a service's values.
     """
     made: dict[str, str] = {}
+    released = {settings.environment(name).tier for name in settings.policy.approvals}
     with source(settings, commit) as taken:
         for name, remote in remotes.items():
             there = [env for env in map(settings.environment, environments) if env.repository == name]
@@ -124,17 +139,32 @@ def seed_records(
             jobs = [
                 partial(
                     gitops.render,
-                    gitops.Record(env.name, service, version, image.repository, image.digest, commit),
-                    taken.values(service, env.name),
+                    _record(part, env.name, commit, release=RELEASE if env.tier in released else ""),
+                    taken.values(part.name, env.name) if part.chart == gitops.CHART else {},
                     tier=env.tier,
-                    chart=taken.chart(),
+                    chart=taken.chart(part.chart),
                     helm_program=helm_program,
                     kubernetes=settings.versions["versions"]["kubernetes"],
                 )
                 for env in there
-                for service, image in sorted(images.items())
+                for part in parts
             ]
-            begun = gitops.begin(remote, gitops.render_all(jobs), reason="Genesis", trailers={"Kind": "genesis"})
+            begun = gitops.begin(remote, gitops.render_all(jobs), reason="Genesis", trailers={"Kind": "genesis"}, key=key)
             if begun:
                 made[name] = begun.commit
     return made
+
+
+def _record(part: Part, environment: str, commit: str, *, release: str) -> gitops.Record:
+    service = part.chart == gitops.CHART
+    return gitops.Record(
+        environment,
+        part.name,
+        part.version,
+        part.repository,
+        part.digest,
+        commit,
+        release=release if service else "",
+        branch=BRANCH,
+        inputs=part.inputs,
+    )

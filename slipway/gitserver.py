@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from typing import Any
 import urllib3
 import yaml
 
-from slipway import git, helm, names
+from slipway import credentials, git, helm, names, receive
 from slipway.credentials import Secrets
-from slipway.kube import Object
+from slipway.kube import Object, secret
 from slipway.settings import Settings
 from slipway.waiting import Pending, Ready
 
@@ -21,6 +23,17 @@ APP = "app"
 BRANCH = "main"
 
 SECRET = "git-users"  # noqa: S105 the name of the Secret, not its content
+
+# Its key with the public keys of all who may sign, and where the pod finds it.
+SIGNERS = "allowed_signers"
+SECRETS = "/etc/git-secrets"
+
+# What the hooks run, and the code that they import.
+TOOLS = "/opt/tools"
+CODE = "slipway.zip"
+
+# The oldest time that a zip knows: the bytes must not depend on when they were packed.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 # Where those who want to know of a push of records listen: Argo CD, and the controller that makes its applications.
 LISTENERS = (
@@ -47,18 +60,34 @@ def remote(repository: str, *, port: int, user: str, secrets: Secrets) -> git.Re
 
 
 def rules(settings: Settings) -> dict[str, Any]:
-    """What each repository takes from whom, as the Git server's hook reads it."""
-    data = yaml.safe_load((settings.cluster / "git" / "rules.yaml").read_text())
-    made: dict[str, Any] = {}
-    for repository in repositories(settings):
-        environments = "|".join(env.name for env in settings.environments.values() if env.repository == repository)
-        rule = data[APP] if repository == APP else data["gitops"]
-        made[repository] = {
-            **rule,
-            "paths": [pattern.replace("{environments}", environments) for pattern in rule["paths"]],
-            "push": [role.name for role in settings.roles.values() if repository in role.push],
-        }
-    return made
+    """What the Git server judges pushes by: the policy, and where its tools lie.
+
+    Raises:
+        UsageError: The policy is none: better refused here than in the server.
+    """
+    data = yaml.safe_load(settings.policy_file.read_text()) if settings.policy else {}
+    return {
+        "policy": data,
+        "helm": f"{TOOLS}/helm",
+        "kubernetes": settings.versions["versions"]["kubernetes"],
+        "signers": f"{SECRETS}/{SIGNERS}",
+        "address": credentials.address("{user}"),
+    }
+
+
+def code() -> bytes:
+    """The modules of Slipway that judge in the Git server, as a zip whose bytes depend on them alone."""
+    package = Path(__file__).parent
+    places = [package / name for name in (*receive.MODULES, "receive")]
+    modules = [
+        module for place in places for module in (sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")])
+    ]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for module in modules:
+            about = zipfile.ZipInfo(module.relative_to(package.parent).as_posix(), _EPOCH)
+            archive.writestr(about, module.read_bytes(), zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
 
 
 def files(settings: Settings, *, listeners: Iterable[str] = LISTENERS) -> dict[str, str]:
@@ -67,7 +96,8 @@ def files(settings: Settings, *, listeners: Iterable[str] = LISTENERS) -> dict[s
     hooks = {
         "base": names.GIT,
         "branch": BRANCH,
-        "secret": "/etc/git-secrets/webhook",
+        "secret": f"{SECRETS}/webhook",
+        "logged": [APP],
         "listeners": {name: list(listeners) for name in repositories(settings) if name != APP},
         "log": "/proc/1/fd/2",
     }
@@ -81,12 +111,13 @@ def files(settings: Settings, *, listeners: Iterable[str] = LISTENERS) -> dict[s
     }
 
 
-def manifests(settings: Settings, *, image: str, helm_program: Path, secrets: Secrets) -> list[Object]:
+def manifests(settings: Settings, *, image: str, tools_image: str, helm_program: Path, secrets: Secrets) -> list[Object]:
     """The Git server's objects.
 
     Args:
         settings: The instance's.
         image: The reference of the Git server's image.
+        tools_image: The reference of an image with Helm in it: Argo CD's. The hooks render records with it.
         helm_program: Helm, which renders the chart.
         secrets: The instance's.
     """
@@ -94,6 +125,8 @@ def manifests(settings: Settings, *, image: str, helm_program: Path, secrets: Se
         "image": image,
         "secret": SECRET,
         "files": files(settings),
+        "binaryFiles": {CODE: base64.b64encode(code()).decode()},
+        "tool": {"image": tools_image},
         "env": {"REPOSITORIES": " ".join(repositories(settings))},
     }
     rendered = helm.template(
@@ -104,17 +137,8 @@ def manifests(settings: Settings, *, image: str, helm_program: Path, secrets: Se
         values=values,
         kubernetes=settings.versions["versions"]["kubernetes"],
     )
-    return [_secret(secrets), *rendered]
-
-
-def _secret(secrets: Secrets) -> Object:
-    content = {"htpasswd": secrets.htpasswd_file, "webhook": secrets.webhook}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": SECRET, "namespace": names.SYSTEM, "labels": {names.OWNER_LABEL: names.OWNER}},
-        "data": {name: base64.b64encode(text.encode()).decode() for name, text in content.items()},
-    }
+    told = {"htpasswd": secrets.htpasswd_file, "webhook": secrets.webhook, SIGNERS: secrets.signers_file}
+    return [secret(SECRET, names.SYSTEM, told), *rendered]
 
 
 def answers(port: int) -> Ready[None] | Pending:

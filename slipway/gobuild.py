@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slipway import cache, machine, shell
@@ -43,6 +44,7 @@ class Recipe:
         tags: Build tags.
         variables: Values the linker sets, by variable.
         links: Further names of a program, for those that do what they are called.
+        cgo: Whether a part of them is written in C, so that a C compiler is needed.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Recipe:
     tags: Sequence[str] = ()
     variables: Mapping[str, str] | None = None
     links: Mapping[str, str] | None = None
+    cgo: bool = False
 
 
 def artefact(settings: Settings, recipe: Recipe) -> Artefact:
@@ -62,6 +65,7 @@ def artefact(settings: Settings, recipe: Recipe) -> Artefact:
         "links": dict(recipe.links or {}),
         "flags": _FLAGS,
         "machine": machine.look().architecture,
+        **({"cgo": True} if recipe.cgo else {}),
     }
     return Artefact(settings.cache, "go", cache.key(files=[recipe.folder], values=values))
 
@@ -88,7 +92,7 @@ def build(settings: Settings, recipe: Recipe, phase: Phase) -> Path:
         CommandFailed: Go failed; what it had compiled is kept by Go's own cache.
     """
     target = artefact(settings, recipe)
-    if not target.ensure(lambda folder: _compile(recipe, folder, phase), phase=phase):
+    if not target.ensure(lambda folder: compile_into(folder, recipe, phase), phase=phase):
         phase.skip("cached")
     return target.use()
 
@@ -104,7 +108,31 @@ def module_folder(recipe_folder: Path, module: str) -> Path:
     return Path(json.loads(found.stdout)["Dir"])
 
 
-def _compile(recipe: Recipe, folder: Path, phase: Phase) -> None:
+def with_module(recipe: Recipe, module: str, place: Path) -> Recipe:
+    """The recipe with a folder of the user's instead of one of its modules, for which go.sum does not vouch then.
+
+    Args:
+        recipe: Stays as it is; its copy's go.mod and go.sum are beside `place`.
+        module: The module.
+        place: The folder that holds it.
+
+    Raises:
+        CommandFailed: Go does not take it.
+    """
+    folder = place.parent
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(recipe.folder / name, folder / name)
+    _go(["mod", "edit", f"-replace={module}=./{place.name}"], folder=folder, timeout=FETCH_TIMEOUT)
+    return replace(recipe, folder=folder)
+
+
+def compile_into(folder: Path, recipe: Recipe, phase: Phase) -> None:
+    """Compile the programs of a recipe into a folder, whatever the cache has.
+
+    Raises:
+        ToolMissing: There is no Go.
+        CommandFailed: Go failed; what it had compiled is kept by Go's own cache.
+    """
     stale = set(_packages(recipe, phase))
     done: set[str] = set()
     lock = threading.Lock()
@@ -124,6 +152,7 @@ def _compile(recipe: Recipe, folder: Path, phase: Phase) -> None:
         folder=recipe.folder,
         timeout=BUILD_TIMEOUT,
         on_line=follow,
+        cgo=recipe.cgo,
     )
     for name, package in recipe.programs.items():
         made = folder / _produced(package)
@@ -141,6 +170,7 @@ def _packages(recipe: Recipe, phase: Phase) -> Sequence[str]:
         folder=recipe.folder,
         timeout=FETCH_TIMEOUT,
         on_line=lambda line: phase.say(line.removeprefix("go: ")),
+        cgo=recipe.cgo,
     )
     return [line for line in listed.stdout.splitlines() if line]
 
@@ -154,9 +184,11 @@ def _produced(package: str) -> str:
     return next(part for part in reversed(package.split("/")) if not _VERSION.fullmatch(part))
 
 
-def _go(words: Sequence[str], *, folder: Path, timeout: float, on_line: Callable[[str], None] | None = None) -> shell.Result:
+def _go(
+    words: Sequence[str], *, folder: Path, timeout: float, on_line: Callable[[str], None] | None = None, cgo: bool = False
+) -> shell.Result:
     try:
-        env = {**_collection(machine.look()), **_ENVIRONMENT}
+        env = {**_collection(machine.look()), **_ENVIRONMENT, **({"CGO_ENABLED": "1"} if cgo else {})}
         return shell.run(["go", *words], cwd=folder, env=env, timeout=timeout, on_line=on_line)
     except ToolMissing:
         wanted = re.search(r"^go (\S+)", (folder / "go.mod").read_text(), re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import os
 import re
 import shutil
@@ -10,11 +11,12 @@ import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway import cache, names, registry, shell
+from slipway import archive, cache, names, oci, parts, registry, sbom, shell, versions
 from slipway.debian import EPOCH
-from slipway.engine import Engine
+from slipway.engine import Engine, context_files
 from slipway.errors import UsageError
 from slipway.progress import Phase
 from slipway.registry import Registry
@@ -34,6 +36,13 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "retries")
 
 _KEY_IN_TAG = 8
+_COMMIT_IN_TAG = 9
+_BUILD_TAG = re.compile(rf"-[0-9a-f]{{{_COMMIT_IN_TAG}}}-[0-9a-f]{{{_KEY_IN_TAG}}}$")
+
+# What all services share, beside them.
+SHARED = "chassis"
+
+_CREATED = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 KEY_LABEL = "slipway.dev/key"
 SOURCE_LABEL = "slipway.dev/source"
@@ -49,10 +58,12 @@ class Built:
     Attributes:
         repository: Where it lies, without tag or digest.
         digest: Which it is ("sha256:...").
+        key: The key of what it was made of.
     """
 
     repository: str
     digest: str
+    key: str
 
     @property
     def reference(self) -> str:
@@ -75,6 +86,7 @@ def build(
     key: str = "",
     target: str = "",
     arguments: Mapping[str, str] | None = None,
+    cached: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Build an image under a name.
@@ -91,6 +103,7 @@ def build(
         key: The content key, kept as a label.
         target: The stage to build; the last one by default.
         arguments: Values of the recipe's ARGs.
+        cached: Whether the builder may use what it remembers.
         environ: Where the settings are looked up.
 
     Raises:
@@ -102,6 +115,7 @@ def build(
     words += [f"--label={names.OWNER_LABEL}={names.OWNER}", f"--label={SOURCE_LABEL}=build"]
     words += [f"--label={KEY_LABEL}={key}"] if key else []
     words += [f"--target={target}"] if target else []
+    words += [] if cached else ["--no-cache"]
     passed = {name: environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if environ.get(name)}
     given = {**passed, "SOURCE_DATE_EPOCH": str(EPOCH), **(arguments or {})}
     words += [f"--build-arg={name}={value}" for name, value in sorted(given.items())]
@@ -155,6 +169,29 @@ def canonical(found: Registry, local: str) -> str:
     return f"{found.name}/{local}"
 
 
+def service_repository(settings: Settings, found: Registry, service: str) -> str:
+    """Where the images of an instance's service lie: instances share the registry, and each counts its versions by itself."""
+    return f"{found.name}/services/{settings.instance}/{service}"
+
+
+def begin_versions(built: Built, version: str) -> None:
+    """Let a new instance's version name its first image; those of the instance that had the name before are gone.
+
+    Raises:
+        RegistryError: The registry does not answer.
+    """
+    place, image = oci.split(built.reference), oci.manifest(built.reference)
+    named = {tag: oci.digest(f"{built.repository}:{tag}") for tag in oci.tags(place.host, place.repository)}
+    told = {tag: digest for tag, digest in named.items() if digest and versions.parse(tag) and not _BUILD_TAG.search(tag)}
+    stale = {tag: digest for tag, digest in told.items() if (tag, digest) != (version, built.digest)}
+    for digest in sorted(set(stale.values())):
+        oci.remove(f"{built.repository}@{digest}")
+    if image and built.digest in stale.values():  # a registry forgets a tag only together with its image
+        for tag in (tag for tag, digest in named.items() if digest == built.digest and tag not in stale):
+            oci.put_manifest(f"{built.repository}:{tag}", image)
+    oci.alias(built.reference, version)
+
+
 def publish(engine: Engine, found: Registry, local: str) -> str:
     """The name under which the registry, and with it every node, has a platform image; pushed when it is not there.
 
@@ -169,6 +206,24 @@ def publish(engine: Engine, found: Registry, local: str) -> str:
     return full
 
 
+def key(context: Path, service: str, *, base: str, build_base: str) -> str:
+    """The content key of a service's image: it changes when anything that the image is made of does.
+
+    That is the service's folder without what .dockerignore leaves out, what all services share, their recipe, and the
+    images below; neither version nor commit.
+
+    Args:
+        context: The folder of all services, with their recipe.
+        service: The service's name.
+        base: The engine's name of the image it runs on.
+        build_base: The engine's name of the image with the build tools.
+    """
+    inside = [name for name in context_files(context) if name.partition("/")[0] in (service, SHARED)]
+    files = {name: _content(context / name) for name in (*inside, "Dockerfile")}
+    values = {"service": service, "base": base, "build base": build_base, "files": files, "format": archive.FORMAT}
+    return cache.key(values=values)
+
+
 def build_service(
     settings: Settings,
     engine: Engine,
@@ -181,11 +236,14 @@ def build_service(
     version: str,
     commit: str,
     phase: Phase,
+    cached: bool = True,
 ) -> Built:
-    """A service's image in the registry, built when the registry has none of the same inputs.
+    """A service's image in the registry, with its bill of materials beside it; built when its inputs are new.
+
+    Its digest follows from its inputs, version and commit alone. Several threads may build at a time.
 
     Args:
-        settings: Which services there are.
+        settings: Where the locks between runs are.
         engine: What builds.
         found: The registry that gets it.
         service: Its name.
@@ -195,25 +253,68 @@ def build_service(
         version: What it will say of itself.
         commit: The source commit, likewise.
         phase: Told each step of the build.
+        cached: Whether the builder may use what it remembers.
 
     Raises:
         CommandFailed: The build failed.
-        EngineError: The registry does not take it.
+        EngineError: The engine does not hand the image out.
+        RegistryError: The registry does not take it.
     """
-    others = {context / name for name in settings.services} - {context / service}
-    files = sorted(path for path in context.iterdir() if path not in others)
-    values = {"service": service, "version": version, "commit": commit, "base": base, "build base": build_base}
-    key = cache.key(files=files, values=values)
-    repository = f"{found.name}/{service}"
-    tag = f"{repository}:{version}-{key[:_KEY_IN_TAG]}"
+    inputs = key(context, service, base=base, build_base=build_base)
+    repository = service_repository(settings, found, service)
+    tag = f"{repository}:{version}-{commit[:_COMMIT_IN_TAG]}-{inputs[:_KEY_IN_TAG]}"
     digest = registry.digest(tag)
-    if digest is None:
-        arguments = {"BASE": base, "BUILD_BASE": build_base, "SERVICE": service}
-        arguments |= {"SLIPWAY_VERSION": version, "SLIPWAY_COMMIT": commit}
-        build(engine, tag=tag, dockerfile=context / "Dockerfile", context=context, phase=phase, key=key, arguments=arguments)
-        digest = engine.push(tag)
-        engine.untag(tag)
-    return Built(repository, digest)
+    # A run that was ended may have left the image without its bill.
+    if digest and oci.referrers(f"{repository}@{digest}", sbom.MEDIA_TYPE):
+        return Built(repository, digest, inputs)
+    with cache.locked(settings.cache, f"service-{service}-{inputs}", phase=phase):
+        part = parts.recall(found.name, f"{service}-{inputs}")
+        if part is None:
+            local = f"{names.OWNER}/service-{service}:{inputs}"
+            arguments = {"BASE": base, "BUILD_BASE": build_base, "SERVICE": service}
+            dockerfile = context / "Dockerfile"
+            build(engine, tag=local, dockerfile=dockerfile, context=context, phase=phase, arguments=arguments, cached=cached)
+            try:
+                part = parts.assemble(engine, found.name, local, base=base, epoch=EPOCH, locks=settings.cache, phase=phase)
+            finally:
+                engine.untag(local)
+            parts.remember(found.name, f"{service}-{inputs}", part)
+    labels = {
+        "org.opencontainers.image.title": service,
+        "org.opencontainers.image.version": version,
+        "org.opencontainers.image.revision": commit,
+        "org.opencontainers.image.created": _CREATED,
+        "org.opencontainers.image.base.name": base,
+        names.OWNER_LABEL: names.OWNER,
+        KEY_LABEL: inputs,
+    }
+    image = parts.publish(tag, part, labels, {"SLIPWAY_VERSION": version, "SLIPWAY_COMMIT": commit}, created=_CREATED)
+    lock = sbom.hashes((context / service / "requirements.txt").read_text())
+    materials = sbom.load(part.facts["materials"])
+    bill = sbom.bill(materials, service=service, version=version, commit=commit, digest=image.digest, lock=lock, epoch=EPOCH)
+    parts.attach(repository, image, bill.encode(), sbom.MEDIA_TYPE, created=_CREATED)
+    return Built(repository, image.digest, inputs)
+
+
+def bill(reference: str) -> str:
+    """The bill of materials (CycloneDX, as JSON) that was kept with an image, which is named by digest.
+
+    Raises:
+        UsageError: The image has none.
+        RegistryError: The registry does not answer.
+    """
+    place = oci.split(reference)
+    for digest in oci.referrers(reference, sbom.MEDIA_TYPE):
+        found = oci.manifest(f"{place.host}/{place.repository}@{digest}")
+        data = oci.blob(place.host, place.repository, found["layers"][0]["digest"]) if found else None
+        if data is not None:
+            return data.decode()
+    raise UsageError(f"{reference} has no bill of materials: it was built before images had one. The next build makes one.")
+
+
+def _content(file: Path) -> tuple[bool, str]:
+    with file.open("rb") as source:
+        return os.access(file, os.X_OK), hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:

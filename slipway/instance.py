@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
+import os
+import signal
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from slipway import names
-from slipway.errors import UsageError
+from slipway.errors import UsageError, WaitTimeout
 from slipway.kube import Kube, Object
 from slipway.settings import Settings
+from slipway.waiting import Pending, Ready, wait_for
 
 _PLATFORM = "platform"
+
+# Seconds that Tilt may take to end: it ends what it runs first.
+TILT_TIMEOUT = 30.0
+_KILL_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,14 @@ class Facts:
 
     profile: str
     source: str
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """The Tilt of an instance: the process that started it, and the URL of its page."""
+
+    pid: int
+    page: str
 
 
 @contextmanager
@@ -44,9 +62,83 @@ def locked(settings: Settings, command: str) -> Generator[None]:
         opened.truncate(0)
         opened.write(f"./invoke {command}")
         opened.flush()
+        try:
+            yield
+        finally:
+            if not settings.folder.is_dir():  # what `down` removed, or `up` never began, needs no lock any more
+                file.unlink(missing_ok=True)
+
+
+@contextmanager
+def tilt(settings: Settings, page: str) -> Generator[None]:
+    """Be the one Tilt of an instance while this block runs; what is known of it goes with the process.
+
+    Args:
+        settings: The instance's.
+        page: The URL of its page.
+
+    Raises:
+        UsageError: There is one already.
+    """
+    file = _tilt_file(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            there = find_tilt(settings)
+            raise UsageError(
+                f"Tilt runs for instance {settings.instance!r} already{f': {there.page}' if there else ''}. "
+                "End it with Ctrl-C where it runs, or by `./invoke dev --down`."
+            ) from None
+        opened.truncate(0)
+        opened.write(json.dumps({"pid": os.getpid(), "page": page}))
+        opened.flush()
         yield
-        if not settings.folder.is_dir():  # what `down` removed needs no lock any more
-            file.unlink(missing_ok=True)
+
+
+def find_tilt(settings: Settings) -> Tilt | None:
+    """The Tilt that runs for an instance, or None."""
+    file = _tilt_file(settings)
+    if not file.is_file():
+        return None
+    with file.open() as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with contextlib.suppress(ValueError, TypeError):  # it is just being written
+                return Tilt(**json.loads(opened.read()))
+    return None
+
+
+def end_tilt(settings: Settings) -> bool:
+    """Whether there was a Tilt of this instance; it has ended now, in time or not.
+
+    Raises:
+        WaitTimeout: Nothing ends it.
+    """
+    there = find_tilt(settings)
+    if there is None:
+        return False
+    for number, patience in ((signal.SIGTERM, TILT_TIMEOUT), (signal.SIGKILL, _KILL_TIMEOUT)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(there.pid, number)
+        try:
+            wait_for(
+                f"Tilt (process {there.pid}) to end",
+                lambda: Pending("it runs") if find_tilt(settings) else Ready(None),
+                timeout=patience,
+                hint=f"End it by hand: kill -9 {there.pid}",
+            )
+            return True
+        except WaitTimeout:
+            if number is signal.SIGKILL:
+                raise
+    return True
+
+
+def _tilt_file(settings: Settings) -> Path:
+    return settings.folder / "dev" / "tilt.json"
 
 
 def publish(kube: Kube, workloads: Iterable[Object]) -> None:
@@ -74,12 +166,17 @@ def expected(kube: Kube) -> frozenset[tuple[str, str, str]] | None:
 
 
 def urls(settings: Settings, facts: Facts, port: int) -> Mapping[str, str]:
-    """Every URL that the instance answers on, by what is there; services as `service.environment`."""
+    """The URLs that a person opens, by what is there: each environment's front door, then the platform's parts."""
     profile = settings.profile(facts.profile)
     parts = ("argocd", "git", *(("prometheus", "alertmanager") if profile.monitoring else ()))
-    services = {
+    doors = {name: url for name, url in service_urls(settings, facts, port).items() if name.startswith(f"{names.FRONT}.")}
+    return {**doors, **{part: names.url(part, port=port) for part in parts}}
+
+
+def service_urls(settings: Settings, facts: Facts, port: int) -> Mapping[str, str]:
+    """The URL of every service in every environment, as `service.environment`."""
+    return {
         f"{service}.{environment}": names.url(service, port=port, environment=environment)
-        for environment in profile.environments
+        for environment in settings.profile(facts.profile).environments
         for service in settings.services
     }
-    return {**services, **{part: names.url(part, port=port) for part in parts}}

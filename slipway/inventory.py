@@ -19,9 +19,12 @@ from slipway.catalogue import Catalogue
 from slipway.engine import Engine, EngineError
 from slipway.settings import Settings
 
-# What only a run that was killed leaves; one that still runs is younger.
-_TEMPORARY = (".context-*", ".given-*")
+# What only a run that was killed or failed leaves; one that still runs is younger.
+_TEMPORARY = (".context-*", ".given-*", ".*.part", "yarn")
 _TEMPORARY_SECONDS = 24 * 3600
+
+# The folders of the cache that hold an artefact by key each, and what its kind is called.
+_KINDS = {"go": "programs", "tilt": "programs", "tilt-web": "page", "load-python": "python", "debian": "debian", "store": "store"}
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
 
@@ -32,7 +35,7 @@ class Kept:
 
     Attributes:
         name: What it is.
-        kind: "image", "tool", "programs", "debian" or "store".
+        kind: "image", "tool", "programs", "page", "python", "debian" or "store".
         source: "build" or "pull".
         place: The engine's name of an image, or a folder.
         bytes: Its size; an image's with the layers that it shares with others.
@@ -135,11 +138,12 @@ def _artefacts(settings: Settings, found: Engine | None, now: float) -> Iterable
     catalogue = Catalogue(settings)
     wanted = {("go", gobuild.artefact(settings, recipe).key): name for name, recipe in catalogue.programs.items()}
     wanted |= {("debian", debian.artefact(settings, rootfs).key): name for name, rootfs in catalogue.rootfs.items()}
+    wanted |= _tilt(catalogue) | {("load-python", catalogue.load_python.key): "load generator on the host"}
     used: set[Path] = set()
     if found:
         used, stores = _stores(settings, found, catalogue)
         wanted |= stores
-    for folder, kind in (("go", "programs"), ("debian", "debian"), ("store", "store")):
+    for folder, kind in _KINDS.items():
         for place in sorted((settings.cache / folder).glob("[!.]*")):
             name = wanted.get((folder, place.name), "")
             # Without an engine nobody knows which stores its nodes use.
@@ -151,6 +155,13 @@ def _artefacts(settings: Settings, found: Engine | None, now: float) -> Iterable
         state = "pinned" if version == settings.versions["versions"].get({"kubectl": "kubernetes"}.get(name, name)) else "unused"
         size = place.stat().st_size if place.is_file() else cache.size(place)
         yield Kept(name, "tool", "pull", str(place), size, version, int(now - place.stat().st_mtime), state)
+
+
+def _tilt(catalogue: Catalogue) -> dict[tuple[str, str], str]:
+    """What `dev` runs, by its place in the cache; the plain page is for as long as there is no other."""
+    page, whole, plain = catalogue.tilt_page, catalogue.tilt(whole=True), catalogue.tilt(whole=False)
+    named = {page: "tilt's page", whole: "tilt"} | ({} if whole.made else {plain: "tilt with a plain page"})
+    return {(made.kind, made.key): name for made, name in named.items()}
 
 
 def _stores(settings: Settings, found: Engine, catalogue: Catalogue) -> tuple[set[Path], dict[tuple[str, str], str]]:

@@ -105,6 +105,15 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing(path)).free
 
 
+def in_memory(room: int, *, root: Path = Path("/")) -> Path | None:
+    """A folder whose files lie in memory and may be programs, when this many bytes can be had there; else None."""
+    folder = root / "dev" / "shm"
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return None
+    available = _kilobytes(_pairs(read(root / "proc/meminfo"), ":").get("MemAvailable", ""))
+    return folder if min(free_bytes(folder), available) >= room else None
+
+
 def existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     while not path.exists():
@@ -129,12 +138,18 @@ def missing_capabilities(status: str, last: str = "") -> tuple[str, ...]:
 
 def processes(name: str, *, root: Path = Path("/")) -> list[int]:
     """The ids of the running processes of that name that can be seen from here."""
-    found: list[int] = []
-    for folder in (root / "proc").glob("[0-9]*"):
-        # One that has ended and that nobody has asked for its result (state Z) still stands there, with its name.
-        if read(folder / "comm").strip() == name and ") Z " not in read(folder / "stat"):
-            found.append(int(folder.name))
-    return sorted(found)
+    return sorted(
+        pid
+        for folder in (root / "proc").glob("[0-9]*")
+        if read(folder / "comm").strip() == name and runs(pid := int(folder.name), root=root)
+    )
+
+
+def runs(pid: int, *, root: Path = Path("/")) -> bool:
+    """Whether that process has not ended yet, whatever its name is."""
+    stat = read(root / "proc" / str(pid) / "stat")
+    # One that has ended and that nobody has asked for its result (state Z) still stands there, with its name.
+    return bool(stat) and ") Z " not in stat
 
 
 def _cores() -> int:

@@ -6,6 +6,7 @@ SYSTEM = "slipway-system"
 ARGOCD = "argocd"
 MONITORING = "monitoring"
 LOCAL = "local"
+ADMISSION = "slipway-admission"
 
 # The Git server, as everything inside the cluster reaches it.
 GIT = f"http://git.{SYSTEM}.svc.cluster.local"
@@ -14,6 +15,9 @@ GIT = f"http://git.{SYSTEM}.svc.cluster.local"
 GATEWAY_NODE_PORT = 30080
 PREFERRED_HTTP_PORT = 8080
 PREFERRED_REGISTRY_PORT = 5001
+
+# The service whose page is the front door of an environment.
+FRONT = "storefront"
 
 OWNER_LABEL = "slipway.dev/owner"
 INSTANCE_LABEL = "slipway.dev/instance"
@@ -25,6 +29,16 @@ OWNER = "slipway"
 def repository(name: str) -> str:
     """The address of a Git repository inside the cluster."""
     return f"{GIT}/{name}.git"
+
+
+def migration(service: str) -> str:
+    """What the pods of a service's migrations are called, as the chart labels them."""
+    return f"{service}-migrate"
+
+
+def approved(environment: str) -> str:
+    """The list of the images that an environment admits."""
+    return f"approved-{environment}"
 
 
 def host_name(name: str, environment: str | None = None) -> str:

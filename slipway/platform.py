@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from slipway import helm, names
 from slipway.errors import UsageError
-from slipway.kube import Object
+from slipway.kube import Object, secret
 from slipway.settings import Settings
 
 STORAGE = "local-path-storage"
@@ -109,10 +108,10 @@ def monitoring(
     }
     objects = [_namespace(names.MONITORING)]
     if remote:
-        secret = _REMOTE_WRITE if remote.secret else ""
-        values["remoteWrite"] = {"url": remote.url, "auth": remote.auth, "secret": secret}
+        named = _REMOTE_WRITE if remote.secret else ""
+        values["remoteWrite"] = {"url": remote.url, "auth": remote.auth, "secret": named}
         if remote.secret:
-            objects.append(_secret(_REMOTE_WRITE, names.MONITORING, remote.secret))
+            objects.append(secret(_REMOTE_WRITE, names.MONITORING, remote.secret))
     return [*objects, *_render(settings, "monitoring", names.MONITORING, values, helm_program)]
 
 
@@ -129,12 +128,3 @@ def _render(settings: Settings, chart: str, namespace: str, values: Mapping[str,
 
 def _namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {names.OWNER_LABEL: names.OWNER}}}
-
-
-def _secret(name: str, namespace: str, content: Mapping[str, str]) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace, "labels": {names.OWNER_LABEL: names.OWNER}},
-        "data": {key: base64.b64encode(value.encode()).decode() for key, value in content.items()},
-    }

@@ -7,9 +7,9 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from slipway import cache, debian, gobuild, images, nodestore, pull, registry, tools
-from slipway.catalogue import Catalogue, Image
+from slipway.catalogue import ON_DEMAND, Catalogue, Image
 from slipway.engine import Engine
-from slipway.errors import SlipwayError, unknown
+from slipway.errors import SlipwayError, ToolMissing, unknown
 from slipway.progress import Phase
 from slipway.registry import Registry
 from slipway.settings import Settings
@@ -72,8 +72,6 @@ class Plan:
         image = self.catalogue.image(name)
         if self.source == "build":
             return image.reference
-        if name == "python-build" and not self._pulled(name):
-            return self.image("python")  # upstream's has what installs packages
         version = "kubernetes-pull" if name == "node" else ""
         return images.reference(name, self.settings.versions["versions"].get(version, image.version), self._pull_key(image))
 
@@ -112,6 +110,20 @@ class Plan:
             return images.canonical(self.registry, local)
         return images.publish(self.engine, self.registry, local)
 
+    def make(self, name: str, found: Registry, phase: Phase) -> str:
+        """The name under which the cluster can run an image that `up` does not make; made now when it is not there.
+
+        Raises:
+            CommandFailed: It cannot be built, or what it stands on.
+            EngineError: The registry does not take it.
+        """
+        image = self.catalogue.image(name)
+        if not self.engine.has_image(self.image(name)):
+            if image.base and not self.engine.has_image(self.image(image.base)):
+                raise ToolMissing(f"the image {image.base} is not there. `./invoke up` makes it.")
+            self._build_image(image, phase)
+        return images.publish(self.engine, found, self.image(name))
+
     @property
     def pinned(self) -> Mapping[str, str]:
         """The engine's name of every image, by image."""
@@ -125,9 +137,11 @@ class Plan:
     @property
     def _names(self) -> Sequence[str]:
         if self.source == "build":
-            return list(self.catalogue.images)
-        # Upstream publishes no Git server; it is built on upstream's Debian.
-        needed = ["node", "registry", *self.catalogue.bases("git-server"), *self.catalogue.platform]
+            return [name for name in self.catalogue.images if name not in ON_DEMAND]
+        # Upstream publishes no Git server, no runner and no Python without what installs packages: they are made from what
+        # it publishes.
+        bases = [base for name in ("git-server", "python", "runner") for base in self.catalogue.bases(name)]
+        needed = ["node", "registry", *bases, *self.catalogue.platform, "runner"]
         return [name for name in dict.fromkeys(needed) if name not in _IN_STOCK_NODE]
 
     def _pulled(self, name: str) -> bool:
@@ -138,7 +152,7 @@ class Plan:
             return cache.key(values={"pull": self.settings.versions["pull"][image.name]})
         if image.programs or not image.base:
             raise SlipwayError(f"no upstream image {image.name} is pinned: add it to [pull] in cluster/versions.toml")
-        return cache.key(files=[image.folder], upstream=[self._pull_key(self.catalogue.image(image.base))])
+        return cache.key(files=[image.folder, *image.files.values()], upstream=[self._pull_key(self.catalogue.image(image.base))])
 
     def _whole(self, found: Registry) -> cache.Artefact:
         return nodestore.artefact(self.settings, self.engine, self.contents(found))
@@ -253,7 +267,7 @@ def build_tool(settings: Settings, name: str, *, phase: Phase) -> Path:
 
     Args:
         settings: Where recipes, pins and cache are.
-        name: kind, kubectl, helm, ctr or promtool.
+        name: kind, kubectl, helm, ctr, promtool or actionlint.
         phase: Told how far it is.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from slipway import helm
+from slipway import helm, policy, versions
 from slipway.errors import UsageError
 
 CHART = "microservice"
@@ -38,6 +38,9 @@ class Record:
         source_commit: The commit of the application that all this comes from.
         config: The hash of everything the service is told and how it is run, apart from which version it is.
         release: The release it belongs to; empty for none.
+        branch: The branch of the application by which it came here.
+        inputs: The key of everything the artifact is made of ("sha256:..."); empty for a store.
+        lock: The lock of the release, whole; empty where there is none.
     """
 
     environment: str
@@ -50,6 +53,9 @@ class Record:
     chart_version: str = ""
     config: str = ""
     release: str = ""
+    branch: str = ""
+    inputs: str = ""
+    lock: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -104,6 +110,36 @@ class Source:
         if not isinstance(loaded, dict | None):
             raise UsageError(f"services/{service}/{name} is not a mapping of names to values. Correct it and commit.")
         return loaded or {}
+
+
+def order(
+    wanted: Record, running: Record | None, contains: Callable[[str, str], bool], *, last: bool, home: bool = False
+) -> policy.Order:
+    """How what is to run stands to what runs: "new", "newer", "same", "older" or "unrelated".
+
+    Time does not matter, and neither does who finished first: history does. Two releases are told apart by their versions,
+    but only where a release needs approval does a lower one never follow: before that, one release is tried after another.
+
+    Args:
+        wanted: What is to run.
+        running: What runs of the same service in the same environment; None when nothing does.
+        contains: Whether a commit of the application (the first one) is another one or comes after it.
+        last: Whether the environment takes releases by approval only, as the last one does.
+        home: Whether it is the turn of its branch after the other one: going back to it is no step back, even when that
+            other one had more.
+    """
+    if running is None:
+        return "new"
+    mine, theirs = versions.parse(wanted.release), versions.parse(running.release)
+    if mine and theirs and mine != theirs:
+        return "newer" if mine > theirs else "older" if last else "unrelated"
+    if wanted.source_commit == running.source_commit:
+        return "same"
+    if contains(wanted.source_commit, running.source_commit):
+        return "newer"
+    if not contains(running.source_commit, wanted.source_commit):
+        return "unrelated"
+    return "unrelated" if home and wanted.branch != running.branch else "older"
 
 
 def dump(documents: Iterable[Mapping[str, Any]]) -> bytes:

@@ -33,7 +33,16 @@ def lock(settings: Settings, *, upgrade: bool = False) -> Sequence[str]:
     """
     install_for_tests(settings.root)
     services = [f"services/{name}/requirements" for name in settings.services]
-    made = [_lock(settings, name, upgrade=upgrade) for name in ("requirements", "requirements-dev", *services)]
+    # The shared package's lock is the one that a new service begins with.
+    alone = (
+        "requirements",
+        "requirements-dev",
+        "loadtests/requirements",
+        "cluster/tilt/requirements",
+        "services/chassis/requirements",
+        *services,
+    )
+    made = [_lock(settings, name, upgrade=upgrade) for name in alone]
     # One environment holds a service and what its tests need.
     made.append(_lock(settings, "services/test-requirements", constraints=[f"{name}.txt" for name in services], upgrade=upgrade))
     return made
@@ -55,7 +64,11 @@ def install_for_tests(root: Path) -> None:
 def _lock(settings: Settings, name: str, *, constraints: Sequence[str] = (), upgrade: bool) -> str:
     # Neither indexes nor folders: where packages come from is the business of the machine that installs them.
     argv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--generate-hashes", "--universal"]
+    # Images install nothing that would have to be built first, and building would ask for packages that no lock names.
+    argv += ["--only-binary", ":all:"]
     argv += ["--python-version", _PYTHON, "--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", _BY_HAND]
+    # Comments would name every constraint: a service that comes or goes would change a lock that is not its own.
+    argv += ["--no-annotate"] if constraints else []
     argv += [word for constraint in constraints for word in ("--constraints", constraint)]
     argv += [*(["--upgrade"] if upgrade else []), f"{name}.in", "--output-file", f"{name}.txt"]
     shell.run(argv, cwd=settings.root)

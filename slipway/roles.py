@@ -17,20 +17,32 @@ from slipway.waiting import Pending, Ready, wait_for
 
 _TOKEN_TIMEOUT = 30.0
 
+_POD_SECURITY = "pod-security.kubernetes.io/enforce"
+
 
 def manifests(settings: Settings, environments: Iterable[str]) -> list[Object]:
     """The namespaces of the environments and what each role may do in the cluster.
 
     Everybody sees everything but secrets. The developer also works in `local`, and looks into the pods of the
-    environments before stage. Nobody of them changes an environment by hand: that is what Git is for.
+    environments before stage. The pipeline says what stage and prod admit. Nobody of them changes an environment by
+    hand: that is what Git is for.
     """
     there = [settings.environment(name) for name in environments]
-    objects: list[Object] = [_namespace(names.SYSTEM), _namespace(names.LOCAL)]
-    objects += [_namespace(env.name, {names.ENVIRONMENT_LABEL: env.name, names.TIER_LABEL: env.tier}) for env in there]
+    # Whoever may make pods that reach into the node is its master, and so everybody's. In `local` the developer makes them.
+    objects: list[Object] = [_namespace(names.SYSTEM), _namespace(names.LOCAL, {_POD_SECURITY: "baseline"})]
+    # What is delivered needs no privilege of any kind, and the cluster sees to it that none creeps in.
+    objects += [
+        _namespace(env.name, {names.ENVIRONMENT_LABEL: env.name, names.TIER_LABEL: env.tier, _POD_SECURITY: "restricted"})
+        for env in there
+    ]
     observed = {"apiGroups": ["argoproj.io"], "resources": ["applications", "applicationsets", "appprojects"]}
     cluster = {"apiGroups": [""], "resources": ["nodes", "namespaces", "persistentvolumes"]}
+    guards = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"]
+    admission = {"apiGroups": ["admissionregistration.k8s.io"], "resources": guards}
     objects.append(
-        _cluster_role("slipway-observer", [{**rule, "verbs": ["get", "list", "watch"]} for rule in (observed, cluster)])
+        _cluster_role(
+            "slipway-observer", [{**rule, "verbs": ["get", "list", "watch"]} for rule in (observed, cluster, admission)]
+        )
     )
     inside = [{"apiGroups": [""], "resources": ["pods/exec", "pods/portforward"], "verbs": ["get", "create"]}]
     objects.append(_cluster_role("slipway-debugger", inside))
@@ -39,6 +51,15 @@ def manifests(settings: Settings, environments: Iterable[str]) -> list[Object]:
         objects += [_binding(None, f"slipway-{role}-{granted}", granted, role) for granted in ("view", "slipway-observer")]
     objects.append(_binding(names.LOCAL, "developer", "edit", "developer"))
     objects += [_binding(env.name, "developer", "slipway-debugger", "developer") for env in there if env.tier == "nonprod"]
+    if guarded := [env.name for env in there if env.tier == "prod"]:
+        # A new list has no name yet that a role could be bound to; what is no list, the cluster does not admit there.
+        lists = {"apiGroups": [""], "resources": ["configmaps"]}
+        rules = [
+            {**lists, "verbs": ["get", "list", "watch", "create"]},
+            {**lists, "resourceNames": [names.approved(name) for name in guarded], "verbs": ["update", "patch"]},
+        ]
+        objects += [_namespace(names.ADMISSION), _cluster_role("slipway-approver", rules)]
+        objects.append(_binding(names.ADMISSION, "pipeline", "slipway-approver", "pipeline"))
     return objects
 
 

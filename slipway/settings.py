@@ -13,13 +13,20 @@ from typing import Any
 
 import yaml
 
+from slipway import policy as policies
+from slipway import yamlfile
 from slipway.errors import UsageError, unknown
+from slipway.policy import Environment, Policy, Role
+
+__all__ = ["ROOT", "SOURCES", "Environment", "Profile", "Role", "Settings", "Store", "instances", "load"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 SOURCES = ("auto", "pull", "build")
 
 DEFAULT_INSTANCE = "slipway"
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The longest name that leaves room for what kind and Docker append to it (a host name has 63 characters).
 _INSTANCE = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
@@ -36,20 +43,22 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """One environment: its tier, and the GitOps repository its records lie in."""
+class Store:
+    """What services keep their state in; every environment has its own.
+
+    Attributes:
+        name: Of its image, its chart, its objects and the Secret with its passwords.
+        passwords: The keys of that Secret.
+        clients: What each service that uses it is told, by variable; {KEY} stands for a password.
+    """
 
     name: str
-    tier: str
-    repository: str
+    passwords: tuple[str, ...]
+    clients: Mapping[str, Mapping[str, str]]
 
-
-@dataclass(frozen=True)
-class Role:
-    """Somebody who uses the instance: which Git repositories they may push to."""
-
-    name: str
-    push: tuple[str, ...]
+    def told(self, client: str, passwords: Mapping[str, str]) -> dict[str, str]:
+        """What a service is told with these passwords, by variable; nothing when it does not use the store."""
+        return {variable: text.format_map(passwords) for variable, text in self.clients.get(client, {}).items()}
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,14 @@ class Settings:
         home: The state folder of the machine's user; everything Slipway keeps on the host is in it.
         instance: The name of the instance.
         pins: The file of pins; the checkout's own, unless the user keeps another.
+        rules: The policy's file; None for the checkout's own.
     """
 
     root: Path
     home: Path
     instance: str
     pins: Path = ROOT / "cluster" / "versions.toml"
+    rules: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -124,23 +135,35 @@ class Settings:
             for name, data in loaded.items()
         }
 
-    @cached_property
-    def _policy(self) -> Mapping[str, Any]:
-        return yaml.safe_load((self.cluster / "policy.yaml").read_text())
+    @property
+    def policy_file(self) -> Path:
+        """The file that the policy stands in."""
+        return self.rules or self.cluster / "policy.yaml"
 
     @cached_property
+    def policy(self) -> Policy:
+        """Which branches may reach which environments, and who may do what.
+
+        Raises:
+            UsageError: The file is no policy; the message names the line and the reason.
+        """
+        return _policy(self.policy_file)
+
+    @property
     def environments(self) -> Mapping[str, Environment]:
         """Every environment the policy names, by name, in the order of promotion."""
-        tiers = self._policy["tiers"]
-        return {
-            name: Environment(name, data["tier"], tiers[data["tier"]]["repository"])
-            for name, data in self._policy["environments"].items()
-        }
+        return self.policy.environments
 
-    @cached_property
+    @property
     def roles(self) -> Mapping[str, Role]:
         """Every role the policy names, by name."""
-        return {name: Role(name, tuple(data["push"])) for name, data in self._policy["roles"].items()}
+        return self.policy.roles
+
+    @cached_property
+    def stores(self) -> Mapping[str, Store]:
+        """Every store, by name."""
+        loaded = yaml.safe_load((self.cluster / "stores.yaml").read_text())
+        return {name: Store(name, tuple(data["passwords"]), data["clients"]) for name, data in loaded.items()}
 
     @cached_property
     def services(self) -> tuple[str, ...]:
@@ -167,14 +190,19 @@ class Settings:
             raise unknown("environment", name, self.environments)
         return self.environments[name]
 
+    @property
+    def delivered(self) -> tuple[str, ...]:
+        """What every environment runs: the services, then the stores."""
+        return (*self.services, *self.stores)
+
     def service(self, name: str) -> str:
-        """The name, when there is such a service.
+        """The name, when there is such a service or store.
 
         Raises:
             UsageError: There is none; the message lists the valid ones.
         """
-        if name not in self.services:
-            raise unknown("service", name, self.services)
+        if name not in self.delivered:
+            raise unknown("service", name, self.delivered)
         return name
 
 
@@ -183,7 +211,7 @@ def load(instance: str | None = None, *, environ: Mapping[str, str] = os.environ
 
     Args:
         instance: Its name; else SLIPWAY_INSTANCE, else "slipway".
-        environ: Where SLIPWAY_HOME, XDG_DATA_HOME and SLIPWAY_PINS are looked up.
+        environ: Where SLIPWAY_INSTANCE, SLIPWAY_HOME, XDG_DATA_HOME, SLIPWAY_PINS and SLIPWAY_POLICY are looked up.
 
     Raises:
         UsageError: The name cannot be one.
@@ -196,11 +224,21 @@ def load(instance: str | None = None, *, environ: Mapping[str, str] = os.environ
         )
     data = Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     home = Path(environ["SLIPWAY_HOME"]) if environ.get("SLIPWAY_HOME") else data / "slipway"
-    pins = environ.get("SLIPWAY_PINS")
-    return Settings(ROOT, home.resolve(), name, *([Path(pins).resolve()] if pins else []))
+    pins, rules = (Path(file).resolve() if (file := environ.get(key)) else None for key in ("SLIPWAY_PINS", "SLIPWAY_POLICY"))
+    return Settings(ROOT, home.resolve(), name, pins or Settings.pins, rules)
 
 
 def instances(settings: Settings) -> tuple[str, ...]:
     """The names of the instances that have state on this host."""
     folder = settings.home / "instances"
     return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir())) if folder.is_dir() else ()
+
+
+def _policy(path: Path) -> Policy:
+    """The policy of a file, or a refusal that says which line of it is wrong."""
+    file = yamlfile.File(path, what="the policy ", hint="SLIPWAY_POLICY names another file.")
+    try:
+        return policies.parse(file.data)
+    except policies.PolicyError as error:
+        reason = f"{policies.where(error.path)}: {error.reason}" if error.path else f"the policy {error.reason}"
+        raise file.wrong(error.path, reason) from error

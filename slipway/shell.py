@@ -27,6 +27,10 @@ DEFAULT_TIMEOUT = 300.0
 # Seconds between asking a program to end and ending it.
 DEFAULT_GRACE = 5.0
 _CHILDREN_GRACE = 0.5
+# Programs with the user's terminal have more to tidy up.
+_LAST_GRACE = 15.0
+# How often is looked whether a program with the user's terminal has still something to wait for.
+_LOOK = 2.0
 
 _ALERT_SECONDS = 0.5
 
@@ -203,11 +207,28 @@ def start(argv: Argv, *, log_file: Path, env: Mapping[str, str] | None = None, c
     return process.pid
 
 
-def interactive(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+def interactive(
+    argv: Argv,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    hint: str = "",
+    hopeless: Callable[[], bool] | None = None,
+) -> int:
     """The exit code of a program that has the user's terminal while it runs; 128 and more when a signal ended it.
+
+    Args:
+        argv: The program and its arguments; no shell reads them.
+        env: Added to this process's environment, for it alone.
+        cwd: Where it runs.
+        timeout: Seconds until it is asked to end, and soon after ended; None for never.
+        hint: What the user can do when it does not end in time; the last line of the error.
+        hopeless: Asked every other second whether it is to be ended, because what it waits for will not come.
 
     Raises:
         ToolMissing: There is no such program.
+        CommandFailed: It did not end in time.
     """
     words = [os.fspath(word) for word in argv]
     log.debug("interactive %s", shlex.join(words))
@@ -215,14 +236,34 @@ def interactive(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path |
         process = subprocess.Popen(words, env={**os.environ, **env} if env else None, cwd=cwd)
     except OSError as error:
         raise _missing(words[0], cwd, error) from None
+    deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         try:
-            code = process.wait()
-            return code if code >= 0 else 128 - code
+            left = [] if deadline is None else [max(0.0, deadline - time.monotonic())]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(min([*left, *([_LOOK] if hopeless else [])], default=None))
+            if process.returncode is not None:
+                return process.returncode if process.returncode >= 0 else 128 - process.returncode
+            if deadline is not None and deadline <= time.monotonic():
+                code = _end_gently(process)
+                raise CommandFailed(words, code, "", hint=f"It was ended after {timeout:g} s. {hint}".strip())
+            if hopeless and hopeless():
+                _end_gently(process)
         except KeyboardInterrupt as interrupt:
             # Ctrl-C reached the program too, and it decides. Anything else was sent to this process alone.
             if type(interrupt) is not KeyboardInterrupt:
                 process.terminate()
+        except Exception:
+            _end_gently(process)
+            raise
+
+
+def _end_gently(process: subprocess.Popen[bytes]) -> int:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LAST_GRACE)
+    process.kill()
+    return process.wait()
 
 
 def which(name: str) -> list[Path]:

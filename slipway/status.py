@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from slipway import argocd, cluster, engine, instance, names
+from slipway import agent, argocd, cluster, engine, instance, names, runs
 from slipway.bundle import pod_trouble
-from slipway.kube import Kube, ready, rollout
+from slipway.kube import NOT_YET, Kube, ready, rollout
 from slipway.settings import Settings
 from slipway.waiting import Ready
 
@@ -34,10 +34,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Service:
-    """One service in one environment; `trouble` is empty when it is well."""
+    """One service or store in one environment.
+
+    Attributes:
+        kind: "service" or "store".
+        url: Where the host reaches it; empty for a store.
+        trouble: What is wrong; empty when it is well.
+    """
 
     environment: str
     service: str
+    kind: str
     version: str
     digest: str
     commit: str
@@ -50,12 +57,32 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Runner:
+    """Who takes the pushes.
+
+    Attributes:
+        under_way: The run under way; empty for none.
+        queued: How many runs wait.
+        last: The last run that ended, in one line; empty when none has.
+        trouble: What is wrong with the runner; empty when it is well.
+    """
+
+    under_way: str
+    queued: int
+    last: str
+    trouble: str
+
+
+@dataclass(frozen=True)
 class Status:
     """What an instance is and runs.
 
     Attributes:
         state: "absent", "unfinished", "stopped", "unreachable", "degraded" or "healthy".
         trouble: What is wrong with the instance as a whole and what to do, or empty.
+        runner: Who takes the pushes; None where nothing is known of it.
+        local: What `dev` has put into `local`. How that is does not count: it is somebody's work under way.
+        tilt: The page of the Tilt that runs; empty for none.
     """
 
     instance: str
@@ -65,9 +92,13 @@ class Status:
     node: str
     kubeconfig: str
     urls: Mapping[str, str]
+    service_urls: Mapping[str, str]
     platform: tuple[Part, ...]
     services: tuple[Service, ...]
     trouble: str
+    runner: Runner | None = None
+    local: tuple[Service, ...] = ()
+    tilt: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -92,13 +123,22 @@ def status(settings: Settings) -> Status:
     if node.state != "running":
         return _whole(settings, "stopped", f"Its node is {node.state}. `./invoke up` starts it again.", node=node)
     kube = Kube(settings.kubeconfig, settings.context)
-    if not settings.kubeconfig.is_file() or not kube.healthy():
-        trouble = "Its API server does not answer. `./invoke up` waits for it and repairs what it can."
-        return _whole(settings, "unreachable", trouble, node=node)
-    return _look(settings, kube, node, node.facts)
+    if settings.kubeconfig.is_file() and kube.healthy():
+        try:
+            return _look(settings, kube, node, node.facts, _runner(settings, found))
+        except NOT_YET:  # it went away while it was asked
+            pass
+    trouble = "Its API server does not answer. `./invoke up` waits for it and repairs what it can."
+    return _whole(settings, "unreachable", trouble, node=node)
 
 
-def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Facts) -> Status:
+def _runner(settings: Settings, found: engine.Engine) -> Runner:
+    said, ended = agent.beat(settings), next((run for run in runs.every(settings) if run.over), None)
+    last = f"{ended.branch} {ended.commit[:9]} {ended.state} after {ended.seconds:.0f} s" if ended else ""
+    return Runner(said.run if said else "", said.queued if said else 0, last, agent.trouble(settings, found))
+
+
+def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Facts, runner: Runner) -> Status:
     with ThreadPoolExecutor(7) as pool:
         asked = {kind: pool.submit(kube.list, kind, api_version="apps/v1") for kind in ("Deployment", "StatefulSet", "DaemonSet")}
         pods_asked = pool.submit(kube.list, "Pod")
@@ -111,9 +151,13 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
     platform = [item for item in workloads if item["metadata"]["namespace"] in PLATFORM_NAMESPACES]
     parts = (*(_part(item, pods) for item in platform), *_missing(platform, expected))
     # Somebody may have made an application of their own with our label, for an environment that the policy does not name.
-    services = tuple(_service(app, workloads, pods, node.http_port) for app in apps if app.environment in settings.environments)
+    known = [app for app in apps if app.environment in settings.environments]
+    services = [_service(app, workloads, pods, node.http_port, store=app.service in settings.stores) for app in known]
+    tilt = instance.find_tilt(settings)
+    local = _local(settings, workloads, pods, node.http_port, tilt=tilt is not None)
+    fronts = {f"{row.service}.{row.environment}": row.url for row in local if row.service == names.FRONT}
     order = list(settings.environments)
-    services = tuple(sorted(services, key=lambda row: (order.index(row.environment), row.service)))
+    services.sort(key=lambda row: (order.index(row.environment), row.kind, row.service))
     wrong = [row for row in (*parts, *services) if row.trouble]
     lacking = [name for name in settings.profile(facts.profile).environments if not any(s.environment == name for s in services)]
     trouble = ""
@@ -122,6 +166,8 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
         trouble = f"The node is not ready: {judged.why}. "
     elif wrong:
         trouble = f"{len(wrong)} part(s) in trouble. "
+    elif runner.trouble:
+        trouble = "The runner is in trouble. "
     elif lacking:
         trouble = f"Nothing delivered to {', '.join(lacking)} yet. "
     elif expected is None:
@@ -135,27 +181,31 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
         kubernetes=((this or {}).get("status") or {}).get("nodeInfo", {}).get("kubeletVersion", ""),
         node=f"{node.name} ({node.state})",
         kubeconfig=str(settings.kubeconfig),
-        urls=instance.urls(settings, facts, node.http_port),
+        urls={**instance.urls(settings, facts, node.http_port), **fronts, **({"tilt": tilt.page} if tilt else {})},
+        # A service may have come by the pipeline from a branch that this checkout does not have.
+        service_urls={
+            **instance.service_urls(settings, facts, node.http_port),
+            **{f"{row.service}.{row.environment}": row.url for row in (*services, *local) if row.url},
+        },
         platform=tuple(sorted(parts, key=lambda part: (PLATFORM_NAMESPACES.index(part.namespace), part.name))),
-        services=services,
+        services=tuple(services),
         trouble=trouble,
+        runner=runner,
+        local=local,
+        tilt=tilt.page if tilt else "",
     )
 
 
 def _part(item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Part:
     meta, state = item["metadata"], item.get("status") or {}
+    judged = rollout(item)
+    why = "" if isinstance(judged, Ready) else _trouble(item, pods) or judged.why
     if item["kind"] == "DaemonSet":
         count, wanted = state.get("numberReady") or 0, state.get("desiredNumberScheduled") or 0
-        well = count >= wanted
-        why = "" if well else f"{count}/{wanted} ready"
     else:
         count, wanted = state.get("readyReplicas") or 0, item["spec"].get("replicas", 1)
-        judged = rollout(item)
-        well = isinstance(judged, Ready)
-        why = "" if isinstance(judged, Ready) else judged.why
-        if not wanted:
-            well, why = False, "scaled to nothing"
-    return Part(meta["name"], meta["namespace"], count, wanted, "" if well else _trouble(item, pods) or why)
+        why = why if wanted else _trouble(item, pods) or "scaled to nothing"
+    return Part(meta["name"], meta["namespace"], count, wanted, why)
 
 
 def _missing(there: Sequence[Mapping[str, Any]], expected: frozenset[tuple[str, str, str]] | None) -> Iterable[Part]:
@@ -165,13 +215,14 @@ def _missing(there: Sequence[Mapping[str, Any]], expected: frozenset[tuple[str, 
 
 
 def _service(
-    app: argocd.Application, workloads: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]], port: int
+    app: argocd.Application, workloads: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]], port: int, *, store: bool
 ) -> Service:
+    kind = "StatefulSet" if store else "Deployment"
     own = next(
         (
             item
             for item in workloads
-            if item["kind"] == "Deployment"
+            if item["kind"] == kind
             and (item["metadata"]["namespace"], item["metadata"]["name"]) == (app.environment, app.service)
         ),
         None,
@@ -180,7 +231,7 @@ def _service(
     image = own["spec"]["template"]["spec"]["containers"][0]["image"] if own else ""
     trouble = ""
     if own is None:
-        trouble = app.message or "Argo CD has not made its Deployment yet"
+        trouble = app.message or f"Argo CD has not made its {kind} yet"
     elif isinstance(rollout(own), Ready):
         well = (app.sync, app.health) == ("Synced", "Healthy")
         trouble = "" if well else app.message or f"Argo CD says {app.sync}, {app.health}"
@@ -189,6 +240,7 @@ def _service(
     return Service(
         environment=app.environment,
         service=app.service,
+        kind="store" if store else "service",
         version=annotations.get("slipway.dev/version", ""),
         digest=image.partition("@")[2],
         commit=annotations.get("slipway.dev/commit", ""),
@@ -196,9 +248,38 @@ def _service(
         health=app.health,
         ready=((own or {}).get("status") or {}).get("readyReplicas") or 0,
         replicas=own["spec"].get("replicas", 1) if own else 0,
-        url=names.url(app.service, port=port, environment=app.environment),
+        url="" if store else names.url(app.service, port=port, environment=app.environment),
         trouble=trouble,
     )
+
+
+def _local(
+    settings: Settings, workloads: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]], port: int, *, tilt: bool
+) -> tuple[Service, ...]:
+    """What `dev` has put into `local`; nobody else's workloads there."""
+    rows: list[Service] = []
+    for item in workloads:
+        meta = item["metadata"]
+        if (meta.get("labels") or {}).get(names.ENVIRONMENT_LABEL) != names.LOCAL or meta["namespace"] != names.LOCAL:
+            continue
+        judged, store, image = rollout(item), meta["name"] in settings.stores, item["spec"]["template"]["spec"]["containers"][0]
+        rows.append(
+            Service(
+                environment=names.LOCAL,
+                service=meta["name"],
+                kind="store" if store else "service",
+                version=(meta.get("annotations") or {}).get("slipway.dev/version", ""),
+                digest=image["image"].partition("@")[2],
+                commit="",
+                sync="Tilt" if tilt else "",
+                health="Healthy" if isinstance(judged, Ready) else "Progressing",
+                ready=(item.get("status") or {}).get("readyReplicas") or 0,
+                replicas=item["spec"].get("replicas", 1),
+                url="" if store else names.url(meta["name"], port=port, environment=names.LOCAL),
+                trouble="" if isinstance(judged, Ready) else _trouble(item, pods) or judged.why,
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: (row.kind, row.service)))
 
 
 def _trouble(item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> str:
@@ -221,6 +302,7 @@ def _whole(settings: Settings, state: str, trouble: str, *, node: cluster.Node |
         node=f"{node.name} ({node.state})" if node else "",
         kubeconfig=str(settings.kubeconfig) if settings.kubeconfig.is_file() else "",
         urls={},
+        service_urls={},
         platform=(),
         services=(),
         trouble=trouble,
@@ -242,6 +324,12 @@ def _table(services: Sequence[Service], *, wide: bool) -> Table:
     return table
 
 
+def _said(runner: Runner) -> str:
+    waits = f", {runner.queued} waiting" if runner.queued else ""
+    now = runner.trouble or (f"runs {runner.under_way}{waits}" if runner.under_way else f"looks for pushes{waits}")
+    return f"{now} (last: {runner.last})" if runner.last else now
+
+
 _STYLES = {"healthy": "green", "degraded": "yellow", "absent": "dim"}
 
 
@@ -255,16 +343,23 @@ def show(seen: Status, console: Console) -> None:
             (f"  {seen.profile} profile, Kubernetes {seen.kubernetes}, node {seen.node}" if seen.kubernetes else "", "dim"),
         )
     )
-    if seen.platform:
-        ill = [part for part in seen.platform if part.trouble]
-        well = len(seen.platform) - len(ill)
-        console.print(f"  platform: {well} of {len(seen.platform)} parts ready", style="yellow" if ill else "")
-        for part in ill:
+    stores = [row for row in seen.services if row.kind == "store"]
+    for what, rows in (("platform", seen.platform), ("stores", stores)):
+        ill = sum(1 for row in rows if row.trouble)
+        if rows:
+            console.print(f"  {what + ':':<10}{len(rows) - ill} of {len(rows)} ready", style="yellow" if ill else "")
+    for part in seen.platform:
+        if part.trouble:
             console.print(f"    {part.namespace}/{part.name}: {part.trouble}", style="yellow", markup=False)
-    if seen.services:
+    if seen.tilt:
+        console.print(f"  {'tilt:':<10}{seen.tilt}", markup=False)
+    if seen.runner:
+        console.print(f"  {'runner:':<10}{_said(seen.runner)}", style="yellow" if seen.runner.trouble else "", markup=False)
+    listed = [row for row in (*seen.services, *seen.local) if row.kind == "service" or row.trouble]
+    if listed:
         console.print()
-        console.print(_table(seen.services, wide=console.width >= _WIDE))
-        for row in seen.services:
+        console.print(_table(listed, wide=console.width >= _WIDE))
+        for row in listed:
             if row.trouble:
                 console.print(f"  {row.environment}/{row.service}: {row.trouble}", style="yellow", markup=False)
     if seen.trouble:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -25,6 +25,22 @@ class Step:
     do: Callable[[Phase], None]
     needs: tuple[str, ...] = ()
     lane: str = ""
+
+
+def needed(steps: Sequence[Step], names: Iterable[str]) -> Sequence[Step]:
+    """The steps of these names and those they need, and they, in the order of the whole.
+
+    Raises:
+        KeyError: There is no step of that name.
+    """
+    by_name = {step.name: step for step in steps}
+    wanted, left = set[str](), list(names)
+    while left:
+        step = left.pop()
+        if step not in wanted:
+            wanted.add(step)
+            left += by_name[step].needs
+    return [step for step in steps if step.name in wanted]
 
 
 # Enough that no step waits for a thread; most of them wait for something else than the processor.

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway import dockerd, engine, machine, names, ports, registry, shell
+from slipway import dockerd, engine, machine, names, ports, registry, shell, tools
 from slipway.errors import SlipwayError
 from slipway.machine import Machine
 from slipway.settings import Settings, instances
 
 _PROGRAM_TIMEOUT = 20.0
+
+# A file beside a Tilt that has the plain page alone: why it has no other.
+PLAIN_PAGE = "why.txt"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Survey:
         engine: The running engine, or None.
         no_engine: Why none answers, and what to install; "" when one runs or can be started.
         programs: The version of each program that was looked for; "" when it is not there.
+        tilt_wanted: The version of Tilt that the pins name.
+        tilt_page: Whether the Tilt that was found has its own page.
         go_wanted: The oldest Go that the recipes allow.
         home: Slipway's state folder.
         home_free: Bytes that may still be written there.
@@ -67,6 +72,8 @@ class Survey:
     engine: Running | None
     no_engine: str
     programs: Mapping[str, str]
+    tilt_wanted: str
+    tilt_page: bool
     go_wanted: str
     home: Path
     home_free: int
@@ -86,6 +93,7 @@ def take(settings: Settings) -> Survey:
     found = engine.find(settings)
     node = found.container(settings.node) if found else None
     shop = registry.find(found) if found else None
+    tilt = _tilt(settings)
     return Survey(
         machine=facts,
         engine=_running(found) if found else None,
@@ -94,7 +102,15 @@ def take(settings: Settings) -> Survey:
             "docker": _version(["docker", "--version"]),
             "git": _version(["git", "--version"]),
             "go": _version(["go", "env", "GOVERSION"]),
+            # It says no version of its own.
+            "ssh-keygen": "installed" if shell.which("ssh-keygen") else "",
+            # Asked so, it keeps nothing of that for the user, and tells nobody.
+            "tilt": _version([str(tilt), "version"], env={"TILT_DEV_DIR": str(tilt.parent), "TILT_DISABLE_ANALYTICS": "1"})
+            if tilt
+            else "",
         },
+        tilt_wanted=_tilt_wanted(settings),
+        tilt_page=bool(tilt and not tilt.with_name(PLAIN_PAGE).is_file()),
         go_wanted=_go_wanted(settings),
         home=settings.home,
         home_free=machine.free_bytes(settings.home),
@@ -145,10 +161,23 @@ def _images_free(settings: Settings, found: engine.Engine | None) -> int | None:
     return machine.free_bytes(data) if apart else None
 
 
-def _version(argv: list[str]) -> str:
+def _tilt(settings: Settings) -> Path | None:
+    """The Tilt that `dev` would start: a compiled one with its page before one's own, and that before one with a plain page."""
+    made = [*(settings.cache / "tilt").glob("[!.]*/tilt")]
+    last = max(made, key=lambda it: (not it.with_name(PLAIN_PAGE).is_file(), it.parent.stat().st_mtime), default=None)
+    if last and not last.with_name(PLAIN_PAGE).is_file():
+        return last
+    return tools.find_on_path("tilt", _tilt_wanted(settings)) or last
+
+
+def _tilt_wanted(settings: Settings) -> str:
+    return str(settings.versions["versions"]["tilt"])
+
+
+def _version(argv: list[str], *, env: Mapping[str, str] | None = None) -> str:
     if not shell.which(argv[0]):
         return ""
-    result = shell.run(argv, check=False, timeout=_PROGRAM_TIMEOUT)
+    result = shell.run(argv, env=env, check=False, timeout=_PROGRAM_TIMEOUT)
     found = re.search(r"\d+\.\d+(\.\d+)?", result.stdout)
     return found.group() if found else ""
 

@@ -33,11 +33,13 @@ SILENCE_TIMEOUT = 60.0
 _CHUNK = 1 << 20
 
 # How each tool says its version, and how much of it must be as pinned. kubectl may differ in its patch from the cluster;
-# kind decides which node images work, and Helm's output is compared byte by byte.
+# kind decides which node images work, Helm's output is compared byte by byte, and actionlint must find the same everywhere.
 _ASK = {
     "kind": (["version"], 3),
     "kubectl": (["version", "--client"], 2),
     "helm": (["version", "--template", "{{.Version}}"], 3),
+    "actionlint": (["-version"], 3),
+    "tilt": (["version"], 3),
 }
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slipway import bundle, cluster, credentials, doctor, engine, genesis, instance, kind, platform, pull
+from slipway import agent, bundle, cluster, credentials, doctor, engine, genesis, instance, kind, platform, pull
 from slipway.assembly import Assembly
+from slipway.dev import tilt
 from slipway.errors import PhaseFailed, UsageError, unknown
 from slipway.kube import Object
 from slipway.progress import Progress
@@ -54,6 +55,7 @@ def up(
     profile: str | None = None,
     progress: Progress,
     record: Callable[[Sequence[Object]], None] | None = None,
+    with_tilt: bool = False,
 ) -> Made:
     """The instance, whole: made, repaired or found as it should be.
 
@@ -63,6 +65,7 @@ def up(
         profile: What it holds; what it holds already, or "full", by default.
         progress: Where the phases are shown.
         record: Told every object of the platform that was applied, secrets included.
+        with_tilt: Begin to compile Tilt for `dev` when all else is done, in the background.
 
     Raises:
         UsageError: A name is not valid, or the instance was made with another profile or source.
@@ -95,6 +98,9 @@ def up(
             raise _with_evidence(work, failure) from failure
     if record:
         record(work.applied)
+    if with_tilt:
+        log = tilt.start(settings)
+        progress.note(f"Tilt is compiled in the background, which {log} tells of" if log else "Tilt is there already")
     facts = instance.Facts(wanted, chosen.source)
     return Made(
         instance=settings.instance,
@@ -134,6 +140,8 @@ def _with_evidence(work: Assembly, failure: PhaseFailed) -> PhaseFailed:
     def node_logs(target: Path) -> None:
         if work.engine.container(settings.node):
             kind.export_logs(work.plan.tool("kind"), name=settings.instance, folder=target, env=work.engine.environment)
+        if said := agent.said(settings, work.engine):
+            (folder / "runner.log").write_text(said)
 
     causes = bundle.collect(
         folder,

@@ -27,8 +27,8 @@ SHAPES: Sequence[Shape] = sorted(
 )
 NAMES = sorted(path.parent.name for path in CHARTS.glob("*/Chart.yaml"))
 
-# Where each chart is installed; the microservice chart goes wherever its values say.
-NAMESPACES = {"monitoring": "monitoring", "local-path": "local-path-storage"}
+# Where each chart is installed; those of an environment go wherever their values say.
+NAMESPACES = {"monitoring": "monitoring", "local-path": "local-path-storage", "load": "load"}
 
 
 def shape_values(chart: str, shape: str) -> dict[str, Any]:
@@ -84,6 +84,11 @@ def pods(objects: Sequence[Object]) -> Iterator[tuple[Object, Object]]:
     for item in objects:
         if item["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             yield item, item["spec"]["template"]
+
+
+def containers(template: Object) -> list[Object]:
+    """Every container of a pod, those that run first included."""
+    return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
 
 
 def container(objects: Sequence[Object], workload: str | None = None) -> Object:

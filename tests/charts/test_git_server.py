@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -40,6 +41,34 @@ def test_its_files_arrive_unchanged_and_can_be_executed() -> None:
 def test_a_changed_hook_replaces_the_pod() -> None:
     key = "slipway.dev/config-sha256"
     assert pod_annotations(server())[key] != pod_annotations(server(files={"start": "changed"}))[key]
+
+
+def test_code_arrives_beside_them_and_replaces_the_pod_too() -> None:
+    code = base64.b64encode(b"code").decode()
+    objects = server(binaryFiles={"code.zip": code})
+    assert only(objects, "ConfigMap")["binaryData"] == {"code.zip": code}
+    key = "slipway.dev/config-sha256"
+    assert pod_annotations(server())[key] != pod_annotations(objects)[key]
+    assert "binaryData" not in only(server(), "ConfigMap")
+
+
+def test_a_program_comes_from_another_image_before_the_server_starts() -> None:
+    spec = only(render_shape("git-server", "custom"), "Deployment")["spec"]["template"]["spec"]
+    [first] = spec["initContainers"]
+    assert first["image"] == "localhost:5001/slipway/tools:1-0a1b2c3d"
+    assert first["command"] == ["cp", "/usr/bin/tool", "/opt/tools/"]
+    assert first["securityContext"] == container(server())["securityContext"]
+    assert first["volumeMounts"] == [{"name": "tools", "mountPath": "/opt/tools"}]
+    assert mount(server(), "tools") == {"name": "tools", "mountPath": "/opt/tools", "readOnly": True}
+    assert volume(server(), "tools") == {"name": "tools", "emptyDir": {}}
+
+
+def test_without_a_program_nothing_is_copied() -> None:
+    assert "initContainers" not in only(server(), "Deployment")["spec"]["template"]["spec"]
+
+
+def test_there_is_room_to_render_records() -> None:
+    assert container(server())["resources"]["limits"]["memory"] == "1Gi"
 
 
 def test_two_servers_never_write_to_one_repository() -> None:
@@ -85,6 +114,9 @@ def test_more_variables_can_be_given() -> None:
         ({"command": []}, "at '/command': minItems"),
         ({"files": {"hooks/pre-receive": ""}}, "at '/files'"),
         ({"files": {"start": 1}}, "at '/files/start': got number, want string"),
+        ({"binaryFiles": {"a/b": ""}}, "at '/binaryFiles'"),
+        ({"binaryFiles": {"code.zip": "not base64!"}}, "at '/binaryFiles/code.zip': 'not base64!' does not match pattern"),
+        ({"tool": {"image": "x", "path": "helm"}}, "at '/tool/path': 'helm' does not match pattern '^/'"),
         ({"secret": ""}, "at '/secret': minLength"),
         ({"env": {"A-B": "x"}}, "at '/env'"),
         ({"env": {"A": 1}}, "at '/env/A': got number, want string"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import Object, kinds, only, render_shape
+from tests.charts.rendering import Object, kinds, only, pods, render_shape
 
 
 def least(**changes: Any) -> list[Object]:
@@ -101,7 +101,7 @@ def test_the_autoscaler_may_have_a_single_number_of_pods() -> None:
 # NetworkPolicy
 
 
-def test_only_the_environment_the_gateway_and_prometheus_reach_a_pod() -> None:
+def test_only_the_environment_the_gateway_prometheus_and_load_tests_reach_a_pod() -> None:
     policy = only(least(), "NetworkPolicy")["spec"]
     (rule,) = policy["ingress"]
     assert rule["ports"] == [{"port": "http"}]
@@ -113,7 +113,12 @@ def test_only_the_environment_the_gateway_and_prometheus_reach_a_pod() -> None:
             peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"],
         )
         for peer in others
-    } == {("slipway-system", "gateway"), ("monitoring", "prometheus")}
+    } == {("slipway-system", "gateway"), ("monitoring", "prometheus"), ("load", "load")}
+
+
+def test_load_tests_can_be_kept_out() -> None:
+    policy = only(least(networkPolicy={"load": ""}), "NetworkPolicy")["spec"]
+    assert "load" not in str(policy["ingress"])
 
 
 def test_a_pod_reaches_its_environment_and_the_name_server_only() -> None:
@@ -125,7 +130,7 @@ def test_a_pod_reaches_its_environment_and_the_name_server_only() -> None:
 
 
 def test_more_may_be_let_in_and_out() -> None:
-    policy = only(render_shape("microservice", "everything"), "NetworkPolicy")["spec"]
+    policy = only(render_shape("microservice", "everything"), "NetworkPolicy", "orders")["spec"]
     assert policy["ingress"][1]["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "loadtest"}
     assert policy["egress"][2] == {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"port": 443}]}
 
@@ -138,3 +143,5 @@ def test_the_pods_that_the_policy_names_are_labelled_so_by_their_own_charts() ->
     for chart, workload in (("gateway", "gateway"), ("monitoring", "prometheus")):
         template = only(render_shape(chart, "default"), "Deployment", workload)["spec"]["template"]
         assert template["metadata"]["labels"]["app.kubernetes.io/name"] == workload
+    jobs = [template for _, template in pods(render_shape("load", "default"))]
+    assert {template["metadata"]["labels"]["app.kubernetes.io/name"] for template in jobs} == {"load"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slipway.helm import ChartError
-from tests.charts.rendering import merged, render, render_shape, shape_values
+from tests.charts.rendering import merged, only, render, render_shape, shape_values
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -30,6 +30,10 @@ DIGEST = "sha256:" + "ab" * 32
         ({"image": {"digest": DIGEST.upper()}}, 'but a digest is "sha256:" and 64'),
         ({"env": {"SLIPWAY_DIGEST": "x"}}, "env.SLIPWAY_DIGEST cannot be set"),
         ({"env": {"MY-VAR": "x"}}, 'env has "MY-VAR", which cannot be a variable\'s name'),
+        (
+            {"service": "a" * 47, "migrations": {"command": ["migrate"]}},
+            f'service is "{"a" * 47}", which is too long for a service with migrations',
+        ),
         (
             {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}},
             "autoscaling.minReplicas is 5 and autoscaling.maxReplicas 4: the least cannot be more than the most",
@@ -75,6 +79,12 @@ def test_a_value_that_cannot_be_right_is_refused_with_a_sentence(changes: dict[s
         ({"drain": {"seconds": -1}}, "at '/drain/seconds': minimum: got -1, want 0"),
         ({"drain": {"timeout": 0}}, "at '/drain/timeout': minimum: got 0, want 1"),
         ({"drain": {"enabled": False}}, "at '/drain': additional properties 'enabled' not allowed"),
+        ({"migrations": {"command": "migrate.py"}}, "at '/migrations/command': got string, want array"),
+        ({"migrations": {"command": ["migrate", ""]}}, "at '/migrations/command/1': minLength: got 0, want 1"),
+        ({"migrations": {"deadlineSeconds": 0}}, "at '/migrations/deadlineSeconds': minimum: got 0, want 10"),
+        ({"migrations": {"retries": -1}}, "at '/migrations/retries': minimum: got -1, want 0"),
+        ({"migrations": {"resources": None}}, "at '/migrations': missing property 'resources'"),
+        ({"migrations": {"hook": "PreSync"}}, "at '/migrations': additional properties 'hook' not allowed"),
         ({"metrics": {"enabled": "yes"}}, "at '/metrics/enabled': got string, want boolean"),
         ({"metrics": {"path": "metrics"}}, "at '/metrics/path': 'metrics' does not match pattern '^/'"),
         ({"autoscaling": {"minReplicas": 0}}, "at '/autoscaling/minReplicas': minimum: got 0, want 1"),
@@ -91,6 +101,11 @@ def test_a_value_of_the_wrong_shape_is_refused_by_the_schema(changes: dict[str, 
     with pytest.raises(ChartError) as error:
         render_shape("microservice", "least", **changes)
     assert complaint in str(error.value)
+
+
+def test_the_longest_name_that_a_service_with_migrations_may_have_fits_into_its_jobs_name() -> None:
+    objects = render_shape("microservice", "migrating", service="a" * 46)
+    assert len(only(objects, "Job")["metadata"]["name"]) == 63
 
 
 def test_the_defaults_alone_say_what_is_missing() -> None:

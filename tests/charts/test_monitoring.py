@@ -98,6 +98,33 @@ def test_every_metric_that_a_rule_asks_kube_state_metrics_for_is_let_through() -
     assert asked <= set(allowed.split(","))
 
 
+def test_kube_state_metrics_watches_only_what_it_may_and_what_it_tells_of() -> None:
+    objects = monitoring()
+    args = container(objects, "kube-state-metrics")["args"]
+    (resources,) = [arg.removeprefix("--resources=").split(",") for arg in args if arg.startswith("--resources=")]
+    (metrics,) = [arg.removeprefix("--metric-allowlist=").split(",") for arg in args if arg.startswith("--metric-allowlist=")]
+    (role,) = [
+        item for item in objects if item["kind"] == "ClusterRole" and item["metadata"]["name"].endswith("kube-state-metrics")
+    ]
+    assert {name for rule in role["rules"] for name in rule["resources"]} == set(resources)
+    assert {f"{name.split('_')[1]}s" for name in metrics} == set(resources)
+
+
+def test_a_store_and_a_migration_count_as_the_service_of_their_name() -> None:
+    store = only(render_shape("postgresql", "default"), "StatefulSet")["metadata"]["name"]
+    migration = only(render_shape("microservice", "migrating"), "Job")["metadata"]["name"]
+    rules = [
+        rule for rule in jobs(monitoring())["kube-state-metrics"]["metric_relabel_configs"] if rule["target_label"] == "service"
+    ]
+    found: list[str] = []
+    for series in ({"statefulset": store}, {"job_name": migration}, {"job_name": "load-1"}):
+        for rule in rules:
+            value = rule.get("separator", ";").join(series.get(label, "") for label in rule["source_labels"])
+            if match := re.fullmatch(rule["regex"], value):
+                found.append(match[1])
+    assert found == ["postgresql", "orders"]
+
+
 @pytest.mark.parametrize("prefix", ["argocd", "alertmanager", "prometheus"])
 def test_every_metric_that_a_rule_asks_a_part_of_the_platform_for_is_kept(prefix: str) -> None:
     (keep,) = [rule["regex"] for rule in jobs(monitoring())[prefix]["metric_relabel_configs"] if rule["action"] == "keep"]
@@ -116,6 +143,20 @@ def test_containers_metrics_are_cut_down_to_what_is_used() -> None:
     (rule,) = [rule for rule in jobs(monitoring())["cadvisor"]["metric_relabel_configs"] if rule.get("action") == "keep"]
     assert re.fullmatch(rule["regex"], "container_memory_working_set_bytes")
     assert not re.fullmatch(rule["regex"], "container_fs_reads_total")
+
+
+@pytest.mark.parametrize("metric", ["container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total"])
+def test_what_tells_that_a_limit_made_a_container_wait_is_kept(metric: str) -> None:
+    (rule,) = [rule for rule in jobs(monitoring())["cadvisor"]["metric_relabel_configs"] if rule.get("action") == "keep"]
+    assert re.fullmatch(rule["regex"], metric)
+
+
+@pytest.mark.parametrize(("seconds", "patience"), [(5, "5s"), (30, "10s")])
+def test_services_are_looked_at_as_often_as_it_says_and_never_longer_than_until_the_next_look(
+    seconds: int, patience: str
+) -> None:
+    job = jobs(monitoring(servicesInterval=seconds))["services"]
+    assert (job["scrape_interval"], job["scrape_timeout"]) == (f"{seconds}s", patience)
 
 
 def test_metrics_of_an_environment_s_namespace_carry_its_name() -> None:
@@ -248,7 +289,7 @@ def test_nobody_may_change_anything_or_read_a_secret() -> None:
     rules = [rule for item in monitoring() if item["kind"] == "ClusterRole" for rule in item["rules"]]
     assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
     resources = {resource for rule in rules for resource in rule.get("resources", [])}
-    assert resources == {"nodes", "nodes/metrics", "pods", "deployments", "statefulsets"}
+    assert resources == {"nodes", "nodes/metrics", "pods", "deployments", "statefulsets", "jobs"}
 
 
 def test_kube_state_metrics_watches_just_what_it_may_and_must() -> None:
@@ -295,6 +336,8 @@ def test_every_binding_leads_from_an_account_of_the_chart_to_a_role_of_the_chart
         ({"webhook": {"url": "x"}}, "at '/webhook/url': 'x' does not match pattern"),
         ({"interval": 0}, "at '/interval': minimum"),
         ({"interval": 300}, "at '/interval': maximum"),
+        ({"servicesInterval": 0}, "at '/servicesInterval': minimum"),
+        ({"servicesInterval": 61}, "at '/servicesInterval': maximum"),
         ({"environments": ["dev)|(.*"]}, "at '/environments/0'"),
         ({"externalLabels": {"a-b": "x"}}, "at '/externalLabels'"),
         ({"externalLabels": {"a": 1}}, "at '/externalLabels/a': got number, want string"),

@@ -73,10 +73,19 @@ class Instance:
         """The JSON that `./invoke` with these words printed."""
         return json.loads(self.invoke(*words, "--json", check=check, timeout=timeout).stdout)
 
+    def url(self, service: str, environment: str) -> str:
+        """Where a service of an environment answers."""
+        return self.json("urls", "--all")[f"{service}.{environment}"]
+
     @property
     def kube(self) -> Kube:
         """The cluster, as its admin."""
         return Kube(self.settings.kubeconfig, self.settings.context)
+
+
+def existing(name: str) -> Instance:
+    """An instance's handle by its name; nothing is made."""
+    return Instance(load(name), {"SLIPWAY_INSTANCE": name, "SLIPWAY_POLLING": POLLING})
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +93,7 @@ def named(request: pytest.FixtureRequest) -> Callable[[str], Instance]:
     """Makes an instance's handle by its name; whatever it became is removed at the end."""
 
     def make(name: str) -> Instance:
-        made = Instance(load(name), {"SLIPWAY_INSTANCE": name, "SLIPWAY_POLLING": POLLING})
+        made = existing(name)
         made.invoke("down")
         if not request.config.getoption("--keep-instances"):
             request.addfinalizer(lambda: made.invoke("down"))
@@ -94,8 +103,10 @@ def named(request: pytest.FixtureRequest) -> Callable[[str], Instance]:
 
 
 @pytest.fixture(scope="session")
-def instance(named: Callable[[str], Instance]) -> Instance:
-    """A full instance, brought up once for the whole run."""
+def instance(request: pytest.FixtureRequest, named: Callable[[str], Instance]) -> Instance:
+    """A full instance, brought up once for the whole run; or the one that the run is told to use, which stays."""
+    if name := request.config.getoption("--instance"):
+        return existing(name)
     made = named("e2e")
     made.invoke("up", timeout=UP_TIMEOUT)
     return made
@@ -108,6 +119,8 @@ def evidence(request: pytest.FixtureRequest) -> Generator[None]:
     report = getattr(request.node, "report_call", None)
     if report is None or not report.failed or "instance" not in request.fixturenames:
         return
+    if request.config.getoption("--instance"):
+        return  # it stays, to be looked at
     used: Instance = request.getfixturevalue("instance")
     folder = ROOT / "build" / "reports" / "evidence" / request.node.name
     kube = used.kube if used.settings.kubeconfig.is_file() else None

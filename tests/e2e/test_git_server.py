@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import urllib3
 
-from slipway import credentials, git, gitserver, ports, recipes
+from slipway import credentials, genesis, git, gitops, gitserver, ports, pushlog, recipes
 from slipway import engine as engines
 from slipway.credentials import Secrets
 from slipway.errors import CommandFailed
-from slipway.settings import load
+from slipway.settings import Settings, load
 from slipway.waiting import Pending, Ready, wait_for
+from tests.programs import program
 
 AUTHOR = git.Identity("somebody", "somebody@example")
 
@@ -29,13 +30,18 @@ class Server:
     container: Any
     port: int
     secrets: Secrets
+    settings: Settings
 
     def remote(self, repository: str, user: str) -> git.Remote:
         return git.Remote(f"http://127.0.0.1:{self.port}/{repository}.git", user, self.secrets.passwords[user])
 
-    def status(self, path: str, *, user: str = "", method: str = "GET") -> int:
+    def ask(self, path: str, *, user: str = "", method: str = "GET", **more: str) -> urllib3.BaseHTTPResponse:
         headers = urllib3.make_headers(basic_auth=f"{user}:{self.secrets.passwords[user]}") if user else {}
-        return urllib3.request(method, f"http://127.0.0.1:{self.port}{path}", headers=headers, retries=False).status
+        sent = {**headers, **{name.replace("_", "-"): value for name, value in more.items()}}
+        return urllib3.request(method, f"http://127.0.0.1:{self.port}{path}", headers=sent, retries=False)
+
+    def status(self, path: str, *, user: str = "", method: str = "GET") -> int:
+        return self.ask(path, user=user, method=method).status
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +53,18 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if not engine.has_image(image):
         request.getfixturevalue("instance")  # making an instance makes the image
     secrets = credentials.keep(settings)
-    kept = {"htpasswd": secrets.htpasswd_file, "webhook": secrets.webhook}
-    mounted = {"/etc/git-server": gitserver.files(settings, listeners=()), "/etc/git-secrets": kept}
+    kept = {"htpasswd": secrets.htpasswd_file, "webhook": secrets.webhook, gitserver.SIGNERS: secrets.signers_file}
+    told = gitserver.files(settings, listeners=())
+    mounted: dict[str, dict[str, bytes]] = {
+        "/etc/git-server": {**{name: text.encode() for name, text in told.items()}, gitserver.CODE: gitserver.code()},
+        gitserver.SECRETS: {name: text.encode() for name, text in kept.items()},
+        gitserver.TOOLS: {"helm": program("helm").read_bytes()},
+    }
     for place, files in mounted.items():
         (folder / Path(place).name).mkdir()
         for name, content in files.items():
             file = folder / Path(place).name / name
-            file.write_text(content)
+            file.write_bytes(content)
             file.chmod(0o755)
     (folder / "data").mkdir()
     (folder / "data").chmod(0o777)
@@ -68,9 +79,10 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         read_only=True,
         tmpfs={"/tmp": "mode=1777"},
         user="10001:10001",
+        mem_limit="1g",
         volumes={**{str(folder / Path(place).name): {"bind": place, "mode": "ro"} for place in mounted}, **data},
     )
-    made = Server(container, port, secrets)
+    made = Server(container, port, secrets, settings)
 
     def probe() -> Ready[None] | Pending:
         return Ready(None) if made.status("/healthz") == 200 else Pending("it does not answer 200")
@@ -113,15 +125,13 @@ def test_a_shallow_clone_can_seed_the_application(server: Server, tree: Path, tm
     commit(tree, "second", "2")
     third = commit(tree, "third", "3")
     git.clone(git.Remote(f"file://{tree}"), tmp_path / "shallow", branch="main", depth=1)
-    git.push(tmp_path / "shallow", server.remote("app", "pipeline"), {"refs/heads/feature/shallow": third}, only_new=True)
-    assert git.refs(server.remote("app", "pipeline"))["refs/heads/feature/shallow"] == third
+    git.push(tmp_path / "shallow", server.remote("app", "pipeline"), {"refs/heads/develop": third}, only_new=True)
+    assert git.refs(server.remote("app", "pipeline"))["refs/heads/develop"] == third
 
 
 def test_a_refusal_reaches_the_user_with_its_rule(server: Server, tree: Path) -> None:
     head = git.resolve(tree, "HEAD") or ""
-    with pytest.raises(
-        git.PushRefused, match=r"(?s)rule 'push': developer may not push to gitops-prod.*Allowed: a push by pipeline"
-    ):
+    with pytest.raises(git.PushRefused, match=r"(?s)rule 'push': developer may not push to gitops-prod.*Allowed: pipeline"):
         git.push(tree, server.remote("gitops-prod", "developer"), {"refs/heads/main": head})
     assert git.refs(server.remote("gitops-prod", "developer")) == {}
 
@@ -144,17 +154,17 @@ def test_the_user_is_whom_the_password_says_and_no_header_changes_that(server: S
 def test_two_pushes_at_once_leave_one_history(server: Server, tmp_path: Path) -> None:
     remote = server.remote("app", "lead")
     base = tmp_path / "base"
-    git.init(base, branch="race")
-    git.push(base, remote, {"refs/heads/race": commit(base, "a", "1")})
+    git.init(base, branch="feature/race")
+    git.push(base, remote, {"refs/heads/feature/race": commit(base, "a", "1")})
     for name in ("one", "two"):
-        git.clone(remote, tmp_path / name, branch="race")
+        git.clone(remote, tmp_path / name, branch="feature/race")
     one, two = (commit(tmp_path / name, name, "1") for name in ("one", "two"))
-    git.push(tmp_path / "one", remote, {"refs/heads/race": one})
+    git.push(tmp_path / "one", remote, {"refs/heads/feature/race": one})
     with pytest.raises(git.PushConflict):
-        git.push(tmp_path / "two", remote, {"refs/heads/race": two})
+        git.push(tmp_path / "two", remote, {"refs/heads/feature/race": two})
     with pytest.raises(git.PushConflict):
-        git.push(tmp_path / "two", remote, {"refs/heads/race": two}, only_new=True)
-    assert git.refs(remote)["refs/heads/race"] == one
+        git.push(tmp_path / "two", remote, {"refs/heads/feature/race": two}, only_new=True)
+    assert git.refs(remote)["refs/heads/feature/race"] == one
 
 
 def test_a_wrong_password_and_no_password_are_refused(server: Server) -> None:
@@ -188,6 +198,51 @@ def test_the_dumb_protocol_is_off(server: Server) -> None:
 
 def test_a_repository_that_is_not_there_is_not_found(server: Server) -> None:
     assert server.status("/other.git/info/refs?service=git-upload-pack", user="pipeline") == 404
+
+
+def test_who_pushed_what_is_read_over_http_and_only_by_known_users(server: Server, tree: Path) -> None:
+    head = commit(tree, "logged", "1")
+    remote = server.remote("app", "lead")
+    argv = ["git", "-C", tree, "push", "-q", "-o", "deploy=dev", remote.url, f"{head}:refs/heads/feature/logged"]
+    subprocess.run(argv, env={**os.environ, **git.environment(remote)}, check=True)
+    seen = server.ask("/app.git/pushes", user="developer")
+    newest = pushlog.parse(seen.data.decode())[-1]
+    assert (newest.user, newest.branch, newest.after, newest.options) == ("lead", "feature/logged", head, {"deploy": "dev"})
+    assert server.ask("/app.git/pushes", user="developer", If_None_Match=seen.headers["ETag"]).status == 304
+    assert server.status("/app.git/pushes") == 401
+    assert server.status("/app.git/pushes", user="lead", method="POST") == 403
+    assert server.status("/gitops-prod.git/pushes", user="pipeline") == 404
+    commit(tree, "logged", "2")
+    git.push(tree, remote, {"refs/heads/feature/logged": git.resolve(tree, "HEAD") or ""})
+    assert server.ask("/app.git/pushes", user="developer", If_None_Match=seen.headers["ETag"]).status == 200
+
+
+def test_records_are_taken_as_they_follow_from_the_application_and_not_otherwise(server: Server, tmp_path: Path) -> None:
+    settings, key = server.settings, credentials.signing_key(server.settings, "pipeline")
+    records = server.remote("gitops-nonprod", "pipeline")
+    origin = genesis.origin(settings).commit
+    git.push(settings.root, server.remote("app", "pipeline"), {"refs/heads/main": origin})
+    parts = [genesis.Part(name, "0.1.0", f"localhost:5001/{name}", "sha256:" + "a" * 64) for name in settings.services]
+    made = genesis.seed_records(
+        settings,
+        {"gitops-nonprod": records},
+        commit=origin,
+        environments=["dev", "qa"],
+        parts=parts,
+        helm_program=program("helm"),
+        key=key,
+    )
+    assert git.refs(records) == {"refs/heads/main": made["gitops-nonprod"]}
+    git.clone(records, tmp_path / "records", branch="main")
+    file = tmp_path / "records" / "envs/dev/catalog/manifests.yaml"
+    file.write_text(file.read_text().replace("replicas: 1", "replicas: 7"))
+    git.stage(tmp_path / "records", ["."])
+    told = "Try\n\nKind: deploy\nEnvironment: dev\nService: catalog\nVersion: 0.1.0\nBranch: main\n"
+    edited = git.commit(tmp_path / "records", f"{told}Source-Commit: {origin}\n", identity=gitops.PIPELINE, key=key)
+    with pytest.raises(git.PushRefused, match=r"(?s)rule 'derived': .*envs/dev/catalog/manifests\.yaml is not what follows"):
+        git.push(tmp_path / "records", records, {"refs/heads/main": edited})
+    with pytest.raises(git.PushRefused, match="rule 'push': lead may not push to gitops-nonprod"):
+        git.push(tmp_path / "records", server.remote("gitops-nonprod", "lead"), {"refs/heads/main": edited})
 
 
 def test_a_restart_keeps_what_is_there(server: Server, tree: Path) -> None:

@@ -45,7 +45,7 @@ def test_an_interrupted_up_is_resumed_by_the_next(second: Instance) -> None:
 
 
 def test_a_second_instance_runs_beside_the_first_on_ports_of_its_own(instance: Instance, second: Instance) -> None:
-    first_url, second_url = instance.json("urls")["catalog.dev"], second.json("urls")["catalog.dev"]
+    first_url, second_url = instance.url("catalog", "dev"), second.url("catalog", "dev")
     assert first_url != second_url
     assert fetch(f"{first_url}/healthz").status == fetch(f"{second_url}/healthz").status == 200
 
@@ -70,7 +70,7 @@ def test_an_instance_comes_back_after_its_node_was_stopped(second: Instance) -> 
     assert stopped["state"] == "stopped"
     second.invoke("up", timeout=600)
     assert second.json("status")["state"] == "healthy"
-    assert fetch(second.json("urls")["catalog.dev"] + "/products").status == 200
+    assert fetch(second.url("catalog", "dev") + "/products").status == 200
 
 
 def test_down_twice_is_fine_and_leaves_what_is_not_its_own(instance: Instance, second: Instance, stranger: str) -> None:
@@ -101,7 +101,7 @@ def stranger(instance: Instance) -> Generator[str]:
     """A container that has nothing to do with Slipway, on the same engine and network."""
     engine = connect(instance.settings)
     name = f"stranger-{time.time_ns()}"
-    image = recipes.plan(instance.settings, engine, "build").image("python")
+    image = recipes.plan(instance.settings, engine, "build").image("debian")
     words = ["sleep", "3600"]
     made = engine.client.containers.run(image, words, name=name, network=registry.NETWORK, init=True, detach=True)
     yield name

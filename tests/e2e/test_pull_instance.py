@@ -43,8 +43,7 @@ def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factor
     (folder / "versions.toml").write_text(text)
     with mirror(engine) as running:
         for name, upstream in tomllib.loads(text)["pull"].items():
-            # Upstream's Python has what installs packages.
-            image = plan.image("python-build" if name == "python" else name)
+            image = plan.image(name)
             if name == "node":
                 image = _self_contained_node(instance, engine, plan, folder)
             running.publish(image, upstream)
@@ -59,7 +58,7 @@ def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factor
 def test_an_instance_comes_up_from_pulled_images(pulled: Instance) -> None:
     seen = pulled.json("status")
     assert seen["state"] == "healthy", seen["trouble"]
-    assert fetch(pulled.json("urls")["catalog.dev"] + "/products").status == 200
+    assert fetch(pulled.url("catalog", "dev") + "/products").status == 200
 
 
 def test_what_was_trusted_at_its_first_pull_is_recorded(pulled: Instance) -> None:

@@ -3,44 +3,75 @@
 from __future__ import annotations
 
 import shlex
+from decimal import Decimal
+from typing import Any
 
 import pytest
 import yaml
+from kubernetes.utils.quantity import parse_quantity
 
 from tests.e2e.conftest import Instance, fetch
 
 ENVIRONMENTS = ("dev", "qa", "stage", "prod")
 
+# Who comes beside what `up` leaves; and what they may ask for of two cores, with the pods that a roll-out has too many.
+GUESTS = ("load", "local")
+CORES, ROOM = Decimal(2), Decimal("0.36")
+
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_catalog_answers_on_the_printed_url_of_each_environment(instance: Instance, environment: str) -> None:
-    url = instance.json("urls")[f"catalog.{environment}"]
-    version = fetch(f"{url}/version")
-    assert version.status == 200, version.body
-    assert version.json["environment"] == environment
-    deployed = next(row for row in instance.json("status")["services"] if row["environment"] == environment)
-    assert version.json["digest"] == deployed["digest"]
-    assert version.json["commit"] == deployed["commit"]
-    assert version.json["version"] == deployed["version"]
+def test_every_service_answers_on_its_url_in_each_environment(instance: Instance, environment: str) -> None:
+    urls, deployed = instance.json("urls", "--all"), _rows(instance, environment)
+    for service in instance.settings.services:
+        version = fetch(f"{urls[f'{service}.{environment}']}/version")
+        assert version.status == 200, version.body
+        told = (version.json["service"], version.json["environment"])
+        assert told == (service, environment)
+        for fact in ("digest", "commit", "version"):
+            assert version.json[fact] == deployed[service][fact]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_running_pods_have_the_digest_that_git_records(instance: Instance, environment: str) -> None:
-    [row] = [row for row in instance.json("status")["services"] if row["environment"] == environment]
-    pods = instance.kube.list("Pod", namespace=environment, labels="app.kubernetes.io/name=catalog")
-    running = {status["imageID"].rpartition("@")[2] for pod in pods for status in pod["status"]["containerStatuses"]}
-    assert running == {row["digest"]}
+    for name, row in _rows(instance, environment).items():
+        pods = instance.kube.list("Pod", namespace=environment, labels=f"app.kubernetes.io/name={name}")
+        running = {status["imageID"].rpartition("@")[2] for pod in pods for status in pod["status"]["containerStatuses"]}
+        assert running == {row["digest"]}, name
 
 
 def test_status_of_a_fresh_instance_is_healthy_and_says_so_by_its_exit_code(instance: Instance) -> None:
     seen = instance.json("status")
     assert seen["state"] == "healthy", seen["trouble"]
-    assert [row["environment"] for row in seen["services"]] == list(ENVIRONMENTS)
+    delivered = {(row["environment"], row["service"]) for row in seen["services"]}
+    # Other tests bring services to dev that the checkout does not have.
+    assert {row for row in delivered if row[1] in instance.settings.delivered} == {
+        (name, part) for name in ENVIRONMENTS for part in instance.settings.delivered
+    }
     assert all((row["sync"], row["health"]) == ("Synced", "Healthy") for row in seen["services"])
     assert {part["namespace"] for part in seen["platform"]} >= {"argocd", "monitoring", "slipway-system", "kube-system"}
     table = instance.invoke("status")
     assert table.code == 0
-    assert "catalog" in table.stdout
+    assert "storefront" in table.stdout
+    assert "8 of 8 ready" in table.stdout
+
+
+def test_two_cores_have_room_for_a_load_test_and_the_inner_loop_beside_everything(instance: Instance) -> None:
+    asked: dict[str, Decimal] = {}
+    for pod in instance.kube.list("Pod"):
+        if pod["metadata"]["namespace"] not in GUESTS and pod["status"]["phase"] == "Running":
+            for container in pod["spec"]["containers"]:
+                requests = container.get("resources", {}).get("requests", {})
+                name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}/{container['name']}"
+                asked[name] = parse_quantity(requests.get("cpu", "0"))
+    assert 0 < sum(asked.values()) <= CORES - ROOM, asked
+
+
+def test_urls_are_the_front_door_of_each_environment_and_the_platform(instance: Instance) -> None:
+    urls = instance.json("urls")
+    assert [name for name in urls if "." in name] == [f"storefront.{environment}" for environment in ENVIRONMENTS]
+    for name in ENVIRONMENTS:
+        page = fetch(urls[f"storefront.{name}"], headers={"Accept": "text/html"})
+        assert (page.status, page.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
 
 
 def test_status_names_what_is_wrong_and_up_repairs_it(instance: Instance) -> None:
@@ -50,7 +81,7 @@ def test_status_names_what_is_wrong_and_up_repairs_it(instance: Instance) -> Non
     assert seen.code == 1
     instance.invoke("up")
     assert instance.json("status")["state"] == "healthy"
-    assert fetch(instance.json("urls")["catalog.dev"] + "/healthz").status == 200
+    assert fetch(instance.url("catalog", "dev") + "/healthz").status == 200
 
 
 def test_every_platform_image_was_on_the_node_before_it_was_asked_for(instance: Instance) -> None:
@@ -60,6 +91,10 @@ def test_every_platform_image_was_on_the_node_before_it_was_asked_for(instance: 
         if event.get("reason") == "Pulled"
         and "Successfully pulled" in event.get("message", "")
         and "/slipway/" in event["message"]
+        # A store's is named by its digest in the registry, which a node asks for the manifest; the layers it has.
+        and "@sha256:" not in event["message"]
+        # And whoever comes beside what `up` leaves brings an image along.
+        and event["metadata"]["namespace"] not in GUESTS
     ]
     assert pulled == []
 
@@ -80,7 +115,7 @@ def test_env_prints_what_a_shell_can_evaluate(instance: Instance) -> None:
 
 
 def test_logs_show_the_service_in_the_environment_asked_for(instance: Instance) -> None:
-    url = instance.json("urls")["catalog.qa"]
+    url = instance.url("catalog", "qa")
     fetch(f"{url}/products", headers={"X-Request-ID": "looked-for-in-the-log"})
     assert "looked-for-in-the-log" in instance.invoke("logs", "catalog", "--env", "qa").stdout
     assert "looked-for-in-the-log" not in instance.invoke("logs", "catalog", "--env", "dev").stdout
@@ -90,7 +125,7 @@ def test_logs_show_the_service_in_the_environment_asked_for(instance: Instance) 
     ("words", "valid"),
     [
         (("logs", "catalogue"), "catalog"),
-        (("logs", "catalog", "--env", "production"), "dev, prod, qa, stage"),
+        (("logs", "catalog", "--env", "production"), "dev, local, prod, qa, stage"),
         (("up", "--profile", "huge"), "full, minimal"),
         (("up", "--source", "download"), "auto, build, pull"),
     ],
@@ -108,7 +143,8 @@ def _generations(instance: Instance) -> dict[str, int]:
             meta = item["metadata"]
             found[f"{kind} {meta['namespace']}/{meta['name']} {meta['uid']}"] = meta["generation"]
     for pod in instance.kube.list("Pod"):
-        found[f"Pod {pod['metadata']['uid']}"] = 0
+        if not pod["metadata"].get("deletionTimestamp"):  # one that somebody else has ended goes in its own time
+            found[f"Pod {pod['metadata']['uid']}"] = 0
     return found
 
 
@@ -136,3 +172,7 @@ def test_an_unknown_host_name_is_told_what_there_is(instance: Instance) -> None:
     answer = fetch(f"http://nothing.localhost:{port}/")
     assert answer.status == 404
     assert "<service>.<environment>.localhost" in answer.body
+
+
+def _rows(instance: Instance, environment: str) -> dict[str, dict[str, Any]]:
+    return {row["service"]: row for row in instance.json("status", check=False)["services"] if row["environment"] == environment}

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import docker.errors
 
+from slipway import agent, names
 from slipway.address import Address
 from slipway.engine import Engine
 from slipway.kube import Kube
+from slipway.settings import Settings
 
 
 class FakeNode:
@@ -25,6 +28,7 @@ class FakeNode:
         self.status, self.starts_as = status, starts_as
         self.started, self.removed = 0, False
         self.id, self.refusals = "f5e1dd50eaa2", 0
+        self.labels: dict[str, str] = {}
         self.kept = json.dumps({"profile": profile, "source": "build"}).encode() if profile else None
         bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         self.attrs = {"HostConfig": {"PortBindings": bindings}, "Config": {"Image": "slipway/node:1"}}
@@ -60,6 +64,18 @@ class FakeEngine(Engine):
         self.client, self.address = None, Address("unix:///fake", "", {})  # type: ignore[assignment]
         self.nodes = {f"{name}-control-plane": node for name, node in nodes.items()}
         self.calls: list[str] = []
+
+    def add_runner(self, settings: Settings) -> FakeNode:
+        """The runner's container of an instance, which looks for pushes."""
+        agent.folder(settings).mkdir(parents=True, exist_ok=True)
+        agent.write_beat(agent.folder(settings), agent.Beat(time.time()))
+        made = self.nodes[agent.container(settings)] = FakeNode()
+        made.labels = {names.INSTANCE_LABEL: settings.instance}
+        return made
+
+    def labelled(self, label: str, value: str) -> Sequence[Any]:
+        """The containers with that label."""
+        return [node for node in self.nodes.values() if not node.removed and node.labels.get(label) == value]
 
     def container(self, name: str) -> Any:
         """The container that was not removed."""

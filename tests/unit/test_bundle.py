@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,12 @@ GONE = urllib3.exceptions.ProtocolError("connection reset")
 
 def container(**state: Any) -> list[dict[str, Any]]:
     return [{"name": "main", "ready": False, "restartCount": 0, "state": state}]
+
+
+def ended(exit_code: int, said: str = "", *, ago: float = 0.0) -> dict[str, Any]:
+    """A container's former life."""
+    at = datetime.fromtimestamp(time.time() - ago, UTC)
+    return {"terminated": {"exitCode": exit_code, "message": said, "finishedAt": f"{at:%Y-%m-%dT%H:%M:%SZ}"}}
 
 
 NOT_READY = [{"name": "main", "ready": False, "restartCount": 0, "state": {"running": {}}}]
@@ -42,8 +50,20 @@ UNSCHEDULED = [{"type": "PodScheduled", "status": "False", "reason": "Unschedula
             "cannot be scheduled: 0/1 nodes: too little memory",
         ),
         ({"containerStatuses": container(terminated={"exitCode": 137})}, "container main ended with exit code 137"),
+        (
+            {"containerStatuses": container(terminated={"exitCode": 1, "message": 'starting\n{"message": "no such table"}\n'})},
+            "container main ended with exit code 1: no such table",
+        ),
+        (
+            {"containerStatuses": container(terminated={"exitCode": 1, "message": "Traceback\nKeyError: 7\n\n"})},
+            "container main ended with exit code 1: KeyError: 7",
+        ),
         ({"containerStatuses": NOT_READY}, "running, not ready"),
         ({"containerStatuses": [{**NOT_READY[0], "restartCount": 2}]}, "running, not ready (2 restarts)"),
+        (
+            {"containerStatuses": [{**NOT_READY[0], "restartCount": 2, "lastState": ended(3, "no such table")}]},
+            "running, not ready (2 restarts, last exit code 3: no such table)",
+        ),
         ({"phase": "Pending", "containerStatuses": None}, "phase Pending"),
         (
             {"phase": "Failed", "containerStatuses": None, "reason": "Evicted", "message": "The node was low on memory."},
@@ -91,6 +111,79 @@ def test_the_worst_cause_comes_first(tmp_path: Path) -> None:
         "Pod dev/newer: Unhealthy: refused",
         "Pod dev/older: Unhealthy: refused",
     )
+
+
+def test_a_pod_that_crashes_again_and_again_is_a_cause_at_whatever_moment_it_is_looked_at(tmp_path: Path) -> None:
+    def running(name: str, last: dict[str, Any], *, ready: bool = True) -> dict[str, Any]:
+        one = {"name": "main", "ready": ready, "restartCount": 1, "state": {"running": {}}, "lastState": last}
+        return pod(name, "dev", phase="Running", containerStatuses=[one])
+
+    kube = FakeKube(
+        application("catalog", "dev", health="Degraded"),
+        pod("waits", "dev", containerStatuses=NOT_READY),
+        running("unready", ended(2, "out of rope"), ready=False),
+        running("earlier", ended(1, ago=30.0)),
+        running("later", ended(1, "the tide is out", ago=5.0)),
+        running("long-mended", ended(1, ago=600.0)),
+        running("asked-to-end", ended(0)),
+    )
+    assert bundle.collect(tmp_path / "e", kube, waited_for="dev") == (
+        "Pod dev/unready: running, not ready (1 restarts, last exit code 2: out of rope)",
+        "Pod dev/waits: running, not ready",
+        "Pod dev/later: container main runs again after exit code 1: the tide is out",
+        "Pod dev/earlier: container main runs again after exit code 1",
+        "Application argocd/catalog-dev: Degraded, Synced",
+    )
+
+
+def job(name: str, *conditions: str, **status: int) -> dict[str, Any]:
+    listed = [{"type": kind, "status": "True", "reason": "BackoffLimitExceeded"} for kind in conditions]
+    return {
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": "dev"},
+        "status": {**status, "conditions": [*listed, {"type": "Suspended", "status": "False"}]},
+    }
+
+
+def attempt(job: str, number: int, said: str, *, namespace: str = "dev") -> dict[str, Any]:
+    ended = container(terminated={"exitCode": 1, "message": said})
+    made = pod(f"{job}-{number}", namespace, phase="Failed", containerStatuses=ended)
+    made["metadata"]["labels"]["batch.kubernetes.io/job-name"] = job
+    made["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:0{number}Z"
+    return made
+
+
+def test_a_failed_migration_comes_first_in_one_line_with_what_its_newest_attempt_said(tmp_path: Path) -> None:
+    kube = FakeKube(
+        pod("a", "dev", containerStatuses=waiting("CrashLoopBackOff", exit_code=1)),
+        attempt("orders-migrate-1", 3, '{"message": "migration 0003 failed"}'),
+        attempt("orders-migrate-1", 2, '{"message": "gave up after 120 s"}'),
+        attempt("orders-migrate-1", 4, '{"message": "another one\'s"}', namespace="qa"),
+        job("orders-migrate-1", "FailureTarget", "Failed", failed=2),
+    )
+    assert bundle.collect(tmp_path / "e", kube, waited_for="dev") == (
+        "Job dev/orders-migrate-1 failed for good (BackoffLimitExceeded); "
+        "container main ended with exit code 1: migration 0003 failed",
+        "Pod dev/a: container main: CrashLoopBackOff, last exit code 1",
+        "Pod qa/orders-migrate-1-4: container main ended with exit code 1: another one's",
+    )
+    assert (tmp_path / "e" / "jobs.yaml").is_file()
+
+
+def test_a_job_is_in_trouble_from_its_first_failure_until_it_is_done() -> None:
+    assert bundle.job_trouble(job("m"), []) is None
+    assert bundle.job_trouble(job("m", failed=1), []) == "failed, and is tried again"
+    assert bundle.job_trouble(job("m", "Failed"), []) == "failed for good (BackoffLimitExceeded)"  # its pod was taken away
+    assert bundle.job_trouble(job("m", "Complete", failed=1), [attempt("m", 1, "not yet")]) is None
+    assert bundle.job_trouble({"kind": "Job", "metadata": {"name": "m"}, "status": None}, []) is None
+
+
+def test_a_cluster_that_takes_too_long_is_not_asked_any_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "SECONDS", -1.0)
+    assert bundle.collect(tmp_path / "e", FakeKube(pod("a", "dev", containerStatuses=NOT_READY)), waited_for="x") == ()
+    missing = (tmp_path / "e" / "missing.txt").read_text()
+    assert "Pod: not asked for" in missing
+    assert not list((tmp_path / "e").glob("*.yaml"))
 
 
 def test_causes_are_five_at_most_and_kept_in_a_file(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from slipway.instance import Facts
 from slipway.kube import Kube
 from slipway.progress import Phase
 from slipway.settings import ROOT, Settings
-from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode
+from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, workload
 from tests.unit.fakes import FakeClock
 
 FACTS = Facts("minimal", "build")
@@ -71,7 +71,7 @@ def ensure(settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPat
     kind, phase = Kind(settings, engine), Phase("cluster")
     monkeypatch.setattr(shell, "run", kind)
     tool, image = Path("kind"), "slipway/node:1"
-    node = cluster.ensure(settings, engine, kind_tool=tool, image=image, mounts=[], facts=FACTS, phase=phase)
+    node = cluster.ensure(settings, engine, cluster.Blueprint(tool, image, [], FACTS), phase=phase)
     return node, kind, phase
 
 
@@ -256,6 +256,14 @@ def test_waiting_for_a_node_tells_the_kubelets_reason(settings: Settings) -> Non
     item = {"kind": "Node", "metadata": {"name": settings.node}, "status": {"conditions": [condition]}}
     with pytest.raises(WaitTimeout, match="no network yet"):
         cluster.wait_node_ready(settings, FakeKube(item), Phase("x"))
+
+
+def test_a_node_whose_pods_would_not_reach_the_api_server_is_not_ready(settings: Settings) -> None:
+    node = {"kind": "Node", "metadata": {"name": settings.node}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    proxy = workload("kube-proxy", "kube-system", kind="DaemonSet", ready=0)
+    with pytest.raises(WaitTimeout, match=r"kube-proxy: not within .* 0/1 ready"):
+        cluster.wait_node_ready(settings, FakeKube(node, proxy), Phase("x"))
+    cluster.wait_node_ready(settings, FakeKube(node, workload("kube-proxy", "kube-system", kind="DaemonSet")), Phase("x"))
 
 
 def test_the_registry_is_published_by_the_convention_that_other_tools_read() -> None:

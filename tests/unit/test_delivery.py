@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from slipway import delivery, gitserver, names
+from slipway.errors import WaitTimeout
+from slipway.kube import UnknownKind
 from slipway.settings import load
 from slipway.waiting import Failed, Pending, Ready
 from tests.unit.fake_cluster import FakeKube, application, workload
@@ -31,8 +33,8 @@ def test_a_project_holds_no_kind_that_reaches_beyond_its_namespace(tier: str) ->
     project = objects("AppProject")[tier]
     kinds = {entry["kind"] for entry in project["namespaceResourceWhitelist"]}
     assert project["clusterResourceWhitelist"] == []
-    assert {"Deployment", "Service"} <= kinds
-    assert not kinds & {"*", "Secret", "Role", "RoleBinding", "Pod", "Job", "Application", "AppProject", "ResourceQuota"}
+    assert {"Deployment", "Service", "Job"} <= kinds
+    assert not kinds & {"*", "Secret", "Role", "RoleBinding", "Pod", "Application", "AppProject", "ResourceQuota"}
 
 
 def test_the_default_project_can_do_nothing() -> None:
@@ -64,6 +66,32 @@ def test_only_manifests_are_applied_and_only_a_change_to_them_is_looked_at() -> 
 def test_drift_is_healed_by_itself() -> None:
     for made in objects("ApplicationSet").values():
         assert made["template"]["spec"]["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True, "allowEmpty": False}
+
+
+@pytest.mark.parametrize("late", ["Application", "ApplicationSet", "AppProject"])
+def test_a_kind_counts_once_the_cluster_serves_it_whatever_its_definition_says(late: str) -> None:
+    class Slow(FakeKube):
+        looked = 0
+
+        def list(self, kind: str, **more: Any) -> Any:
+            self.looked += kind == late
+            if kind == late and self.looked < 3:
+                raise UnknownKind("No matches found")
+            return super().list(kind, **more)
+
+    kube = Slow()
+    delivery.wait_for_kinds(kube)
+    assert kube.looked == 3
+    kube.failing[late] = UnknownKind("No matches found")
+    with pytest.raises(WaitTimeout, match=f"the cluster to serve the kind {late}: not within"):
+        delivery.wait_for_kinds(kube, timeout=0.05)
+
+
+def test_what_cannot_be_applied_is_tried_again_without_end_and_with_what_git_says_by_then() -> None:
+    for made in objects("ApplicationSet").values():
+        retry = made["template"]["spec"]["syncPolicy"]["retry"]
+        assert retry["limit"] < 0
+        assert retry["refresh"]
 
 
 def test_an_instance_delivers_only_to_the_environments_it_has() -> None:
@@ -127,6 +155,11 @@ def test_what_argo_cd_calls_healthy_is_not_settled_before_its_pods_are_ready() -
     assert judge(application("catalog", "dev"), workload("catalog", "dev", ready=0)) == Pending(
         "catalog: 0/1 ready, 0/1 available"
     )
+
+
+def test_a_store_whose_pod_is_not_ready_is_waited_for() -> None:
+    there = application("postgresql", "dev"), workload("postgresql", "dev", kind="StatefulSet", ready=0)
+    assert judge(*there, services=("postgresql",)) == Pending("postgresql: 0/1 ready, 0/1 available")
 
 
 def test_a_commit_that_cannot_be_applied_is_not_waited_for() -> None:

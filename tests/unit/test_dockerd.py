@@ -40,6 +40,7 @@ class Host:
         monkeypatch.setattr(shell, "run", self.run)
         monkeypatch.setattr(shell, "start", self.start)
         monkeypatch.setattr(machine, "processes", lambda name: self.running.get(name, []))
+        monkeypatch.setattr(machine, "runs", lambda pid: any(pid in ids for ids in self.running.values()))
         monkeypatch.setattr(dockerd, "_CONTAINERD_PID", folder / "containerd.pid")
         monkeypatch.setattr(dockerd, "_CONTAINERD_SOCKET", folder / "containerd.sock")
 
@@ -191,6 +192,21 @@ def test_an_engine_that_ends_because_another_run_started_one_is_no_failure(host:
     looks = iter([False, False, True])
     host.patch.setattr(shell, "start", start)
     dockerd.start(host.settings, FACTS, answers=lambda: next(looks), say=lambda _: None)
+
+
+def test_an_engine_that_has_not_yet_its_own_name_has_not_ended(host: Host) -> None:
+    def start(argv: list[Any], *, log_file: Path) -> int:
+        host.running["python"] = [77]
+        return 77
+
+    looks = iter([False, False, False, True])
+    host.patch.setattr(shell, "start", start)
+    dockerd.start(host.settings, FACTS, answers=lambda: next(looks), say=lambda _: None)
+
+
+def test_an_engine_that_another_run_started_meanwhile_is_not_started_again(host: Host) -> None:
+    host.running["dockerd"] = [5]
+    assert host.up() == [] and host.ran == []
 
 
 def test_an_engine_that_never_answers_is_given_up_naming_its_log(host: Host) -> None:

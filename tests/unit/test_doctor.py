@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway import doctor, survey
+from slipway import doctor, engine, survey, tools
 from slipway.doctor import Check
 from slipway.machine import GIB, Machine
 from slipway.settings import Settings, load
 from slipway.survey import Running, Survey
 from tests.unit.fakes import Screen
+
+TILT = "0.37.6"
 
 LINUX = Machine(
     system="linux",
@@ -43,7 +46,9 @@ GOOD = Survey(
     machine=LINUX,
     engine=ENGINE,
     no_engine="",
-    programs={"docker": "28.2.2", "git": "2.39.5", "go": "1.26.8"},
+    programs={"docker": "28.2.2", "git": "2.39.5", "go": "1.26.8", "ssh-keygen": "installed", "tilt": TILT},
+    tilt_wanted=TILT,
+    tilt_page=True,
     go_wanted="1.26.3",
     home=Path("/home/x/.local/share/slipway"),
     home_free=50 * 10**9,
@@ -81,7 +86,7 @@ def test_every_check_that_is_not_well_has_a_cure_and_only_those() -> None:
     bad = replace(
         on(cores=1, memory=GIB, cgroup=0, root=False, inotify_instances=128),
         home_free=10**9,
-        programs={"docker": "", "git": "", "go": ""},
+        programs={"docker": "", "git": "", "go": "", "ssh-keygen": "", "tilt": ""},
     )
     for check in checks(bad, source="build").values():
         assert bool(check.cure) == (check.level != "ok"), check
@@ -225,9 +230,16 @@ def test_a_source_build_needs_go_or_one_that_can_fetch_it(go: str, level: str) -
     assert "go" not in checks(seen, source="pull")
 
 
+def test_commits_cannot_be_signed_without_ssh_keygen() -> None:
+    lacks = checks(replace(GOOD, programs={**GOOD.programs, "ssh-keygen": ""}))["ssh-keygen"]
+    assert (lacks.ok, "openssh-client" in lacks.cure) == (False, True)
+    assert "ssh-keygen" not in checks(GOOD)
+
+
 def test_git_must_be_there_and_the_folder_a_checkout() -> None:
     assert not checks(replace(GOOD, programs={**GOOD.programs, "git": ""}))["git"].ok
-    assert not checks(replace(GOOD, programs={**GOOD.programs, "git": "2.17.1"}))["git"].ok
+    for old in ("2.17.1", "2.37.9"):  # the oldest that merges without a working tree is 2.38
+        assert not checks(replace(GOOD, programs={**GOOD.programs, "git": old}))["git"].ok
     assert "no checkout" in checks(replace(GOOD, newest=0.0))["git"].found
 
 
@@ -237,6 +249,68 @@ def test_an_old_python_is_refused() -> None:
 
 def test_kind_needs_a_docker_command() -> None:
     assert not checks(replace(GOOD, programs={**GOOD.programs, "docker": ""}))["docker"].ok
+
+
+@pytest.mark.parametrize(
+    ("version", "page", "system", "said"),
+    [
+        (TILT, True, "linux", TILT),
+        (TILT, False, "linux", f"{TILT}, with a plain page; `./invoke up --tilt` tries for its own again"),
+        ("", False, "linux", f"none yet; `./invoke up --tilt` compiles {TILT} in the background, or `./invoke dev` when"),
+        ("0.1.2", True, "linux", f"0.1.2, {TILT} wanted; `./invoke up --tilt` compiles {TILT}"),
+        ("", False, "darwin", f"none yet; `./invoke dev` needs {TILT} on the PATH"),
+    ],
+)
+def test_tilt_is_named_with_the_command_that_compiles_it_and_nobody_has_to_have_it(
+    version: str, page: bool, system: str, said: str
+) -> None:
+    seen = replace(on(system=system), programs={**GOOD.programs, "tilt": version}, tilt_page=page)
+    check = checks(seen, source="build")["tilt"]
+    assert check.level == "ok" and check.found.startswith(said)
+
+
+class Tilts:
+    """A machine with Tilts of several kinds, each of which says which it is."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = replace(SETTINGS, home=home)
+        self.path: Path | None = None
+        monkeypatch.setattr(tools, "find_on_path", lambda *_: self.path)
+
+    def compiled(self, key: str, version: str, *, plain: bool = False, used: int = 0) -> None:
+        """One in the cache."""
+        program = self.settings.cache / "tilt" / key / "tilt"
+        self.put(program, version)
+        if plain:
+            program.with_name(survey.PLAIN_PAGE).write_text("no registry")
+        os.utime(program.parent, (used, used))
+
+    def put(self, program: Path, version: str) -> Path:
+        """One anywhere."""
+        program.parent.mkdir(parents=True)
+        program.write_text(f'#!/bin/sh\n[ "$TILT_DEV_DIR" = {program.parent} ] && echo "v{version}, built "\n')
+        program.chmod(0o755)
+        return program
+
+    def seen(self) -> tuple[str, bool]:
+        """What was found."""
+        taken = survey.take(self.settings)
+        return taken.programs["tilt"], taken.tilt_page
+
+
+def test_the_tilt_that_is_named_is_the_one_that_would_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "find", lambda _: None)
+    tilts = Tilts(tmp_path / "home", monkeypatch)
+    assert tilts.seen() == ("", False)
+    tilts.compiled(".0000.part", "9.9.9")
+    assert tilts.seen() == ("", False)
+    tilts.compiled("plain", "1.0.0", plain=True, used=300)
+    assert tilts.seen() == ("1.0.0", False)
+    tilts.path = tilts.put(tmp_path / "bin" / "tilt", "2.0.0")
+    assert tilts.seen() == ("2.0.0", True)
+    tilts.compiled("old", "3.0.0", used=100)
+    tilts.compiled("new", "4.0.0", used=200)
+    assert tilts.seen() == ("4.0.0", True)
 
 
 def test_a_taken_port_is_no_failure_but_said() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway import dockerd, down, engine, instance, registry
+from slipway import dockerd, down, engine, instance, names, registry
 from slipway.errors import UsageError
 from slipway.settings import ROOT, Settings
 from tests.unit.fake_cluster import FakeEngine, FakeNode
@@ -54,6 +54,19 @@ def test_down_removes_the_node_and_the_state_and_nothing_else(host: Host) -> Non
     assert (host.home / "cache" / "node" / "oci").exists()
     assert (host.home / "evidence" / "test-1" / "causes.txt").exists()
     assert host.engine.calls == []
+
+
+def test_the_runner_and_what_it_started_go_with_the_instance_in_any_state(host: Host) -> None:
+    check = host.engine.nodes["a check"] = FakeNode(status="exited")
+    other = host.engine.nodes["other-runner"] = FakeNode()
+    check.labels = {names.INSTANCE_LABEL: "test"}
+    other.labels = {names.INSTANCE_LABEL: "other"}
+    runner = host.engine.add_runner(host.settings)
+    runner.status, runner.refusals = "created", 1
+    assert host.down() == ("its runner", "cluster test", "its state on this host")
+    assert runner.removed
+    assert check.removed
+    assert not other.removed
 
 
 def test_down_twice_is_fine(host: Host) -> None:

@@ -1,6 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import errno
+import gc
+import http.server
+import os
+import socket
+import socketserver
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +21,7 @@ from slipway import dockerd, engine, machine, shell, waiting
 from slipway.address import Address
 from slipway.engine import Engine, EngineError
 from slipway.errors import ToolMissing, WaitFailed
+from slipway.login import Credentials
 from slipway.progress import Phase
 from slipway.settings import Settings
 from tests.unit.fakes import Screen
@@ -225,7 +235,7 @@ def test_an_engine_is_started_where_that_is_allowed_and_said(monkeypatch: pytest
     monkeypatch.setattr(dockerd, "started", lambda _: 7)
 
     def start(*_: Any, answers: Any, **__: Any) -> None:
-        monkeypatch.setattr(engine, "_open", lambda _: made(info=lambda: {"ServerVersion": "20.10.24"}))
+        monkeypatch.setattr(engine, "_open", lambda _: made(info=lambda: {"ServerVersion": "20.10.24"}, close=lambda: None))
         assert answers()
 
     monkeypatch.setattr(dockerd, "start", start)
@@ -240,3 +250,148 @@ def test_a_running_engine_is_used_without_a_word(monkeypatch: pytest.MonkeyPatch
     screen = Screen()
     assert engine.connect(Settings(tmp_path, tmp_path, "x"), progress=screen.progress) is running
     assert screen.text == ""
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the engine of this test would be; nothing is there yet."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    return tmp_path / "docker.sock"
+
+
+def left_open(do: Callable[[], object]) -> list[str]:
+    """What doing something leaves to the garbage collector; pytest would blame a later test for it."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        do()
+        gc.collect()
+    return [str(one.message) for one in seen]
+
+
+class Refused(socket.socket):
+    """A socket of a user that may not use the engine's."""
+
+    def connect(self, address: Any, /) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@pytest.mark.parametrize("why", ["no such file or directory", "connection refused", "permission denied"])
+def test_looking_for_an_engine_that_does_not_answer_says_why_and_leaves_no_socket_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: Path, why: str
+) -> None:
+    if why == "connection refused":  # what an engine that was killed leaves behind
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(chosen))
+    if why == "permission denied":
+        monkeypatch.setattr(socket, "socket", Refused)
+    assert left_open(lambda: engine.find(Settings(tmp_path, tmp_path, "x"))) == []
+    assert left_open(lambda: engine.refusal(machine.look())) == []
+    assert engine.refusal(machine.look()).startswith(f"The engine at unix://{chosen}: {why}; ")
+
+
+@contextlib.contextmanager
+def serving(place: Path, status: int) -> Generator[list[int]]:
+    """An engine that knows nothing but its version; the list says how many connections to it are open."""
+    open_now = [0]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            open_now[0] += 1
+            super().setup()
+
+        def finish(self) -> None:
+            super().finish()
+            open_now[0] -= 1
+
+        def do_GET(self) -> None:
+            body = b'{"ApiVersion": "1.41"}'
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with socketserver.ThreadingUnixStreamServer(str(place), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield open_now
+        server.shutdown()
+
+
+def closed(connections: list[int]) -> waiting.Ready[None] | waiting.Pending:
+    return waiting.Pending(f"{connections[0]} are open") if connections[0] else waiting.Ready(None)
+
+
+def test_an_engine_that_is_not_ready_is_none_and_nothing_to_it_stays_open(tmp_path: Path, chosen: Path) -> None:
+    with serving(chosen, 503) as connections:
+        assert left_open(lambda: engine.find(Settings(tmp_path, tmp_path, "x"))) == []
+        waiting.wait_for("the end of the connections", lambda: closed(connections), timeout=10)
+
+
+def test_asking_whether_an_engine_answers_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: Path
+) -> None:
+    settings = Settings(tmp_path, tmp_path, "x")
+    kept: list[Any] = []
+    real = engine.find
+    # Kept, so that it is closed because it is not needed any more, not because nobody has it.
+    monkeypatch.setattr(engine, "find", lambda settings: kept.append(real(settings)) or kept[-1])  # type: ignore[misc]
+    monkeypatch.setattr(engine, "refusal", lambda _: "")
+    seen: list[bool] = []
+
+    def start(*_: Any, answers: Any, **__: Any) -> None:
+        seen.append(answers())
+        with serving(chosen, 200) as connections:
+            seen.append(answers())
+            waiting.wait_for("the end of the connections", lambda: closed(connections), timeout=10)
+        chosen.unlink()
+
+    monkeypatch.setattr(dockerd, "start", start)
+    with pytest.raises(EngineError, match="answered once and does no more"):
+        engine.connect(settings, progress=Screen().progress)
+    assert seen == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ("{}", None),
+        ('{"auths": {"r.example:5000": {"auth": "dXNlcjpzZWNyZXQ="}}}', Credentials("user", "secret")),
+        ('{"auths": {"https://r.example:5000/v1/": {"auth": "dXNlcjpzZWNyZXQ="}}}', Credentials("user", "secret")),
+        ('{"auths": {"r.example:5000": {"identitytoken": "signed-on"}}}', Credentials(token="signed-on")),
+        ('{"credHelpers": {"r.example:5000": "slipway-test"}}', Credentials("AWS", "from the helper")),
+        ('{"credsStore": "slipway-test"}', Credentials("AWS", "from the helper")),
+    ],
+)
+def test_what_docker_login_stored_is_found_as_docker_itself_finds_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: str, found: Credentials | None
+) -> None:
+    helper(
+        tmp_path,
+        'read host; echo "{\\"ServerURL\\": \\"$host\\", \\"Username\\": \\"AWS\\", \\"Secret\\": \\"from the helper\\"}"',
+    )
+    (tmp_path / "config.json").write_text(config)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert engine.credentials("r.example:5000") == found
+
+
+def test_a_credential_helper_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    helper(tmp_path, "echo the keychain is locked; exit 1")
+    (tmp_path / "config.json").write_text('{"credsStore": "slipway-test"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(EngineError, match=r"credentials that docker keeps for r\.example: .*keychain is locked"):
+        engine.credentials("r.example")
+
+
+def helper(folder: Path, body: str) -> None:
+    """A program that knows credentials, as `docker login` uses one where it is told to."""
+    program = folder / "docker-credential-slipway-test"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)

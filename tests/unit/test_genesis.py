@@ -16,10 +16,14 @@ from slipway.settings import Settings, load
 AUTHOR = git.Identity("somebody", "somebody@example")
 FILES = {
     "charts/microservice/Chart.yaml": "name: microservice\nversion: 1.2.3\n",
+    "charts/postgresql/Chart.yaml": "name: postgresql\nversion: 0.4.0\n",
     **{f"services/catalog/envs/{env}.yaml": f"told: {env}\n" for env in ("dev", "qa", "stage", "prod")},
     **{f"services/catalog/helm/{env}-values.yaml": "replicas: 1\n" for env in ("dev", "qa", "stage", "prod")},
 }
-IMAGES = {"catalog": genesis.Image("localhost:5001/catalog", "sha256:" + "a" * 64)}
+PARTS = (
+    genesis.Part("catalog", "0.1.0", "localhost:5001/catalog", "sha256:" + "a" * 64, inputs="sha256:" + "1" * 64),
+    genesis.Part("postgresql", "17", "localhost:5001/slipway/postgresql", "sha256:" + "b" * 64, chart="postgresql"),
+)
 
 
 def commit(at: Path, files: dict[str, str]) -> str:
@@ -60,7 +64,7 @@ def bare(tmp_path: Path) -> dict[str, git.Remote]:
 @pytest.fixture(autouse=True)
 def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     def template(chart: Path, *, values: dict[str, Any], **_: object) -> list[dict[str, Any]]:
-        return [{"kind": "ConfigMap", "metadata": {"name": values["service"]}, "data": values["config"]}]
+        return [{"kind": "ConfigMap", "metadata": {"name": values["service"]}, "data": values.get("config")}]
 
     monkeypatch.setattr(helm, "template", template)
 
@@ -75,8 +79,7 @@ def seed(
         genesis.empty(records),
         commit=genesis.origin(told).commit,
         environments=environments,
-        images=IMAGES,
-        version="0.1.0",
+        parts=PARTS,
         helm_program=Path("helm"),
     )
 
@@ -125,14 +128,14 @@ def test_every_kind_of_checkout_seeds_the_application(
     told = settings(root)
     begun = genesis.origin(told).commit
     assert genesis.seed_app(told, bare["app"], begun)
-    assert git.refs(bare["app"]) == {"refs/heads/main": begun, "refs/heads/develop": begun}
+    assert git.refs(bare["app"]) == {"refs/heads/main": begun, "refs/heads/develop": begun, "refs/tags/v0.1.0": begun}
 
 
 def test_a_seeding_that_was_cut_off_is_finished(checkout: Path, bare: dict[str, git.Remote]) -> None:
     begun = genesis.origin(settings(checkout)).commit
     git.push(checkout, bare["app"], {"refs/heads/main": begun})
     assert genesis.seed_app(settings(checkout), bare["app"], begun)
-    assert git.refs(bare["app"]) == {"refs/heads/main": begun, "refs/heads/develop": begun}
+    assert git.refs(bare["app"]) == {"refs/heads/main": begun, "refs/heads/develop": begun, "refs/tags/v0.1.0": begun}
 
 
 def test_a_repository_with_content_is_left_alone(checkout: Path, bare: dict[str, git.Remote]) -> None:
@@ -152,10 +155,16 @@ def test_every_environment_gets_its_record_in_its_own_repository(checkout: Path,
     for name, environments in {"gitops-nonprod": ("dev", "qa"), "gitops-prod": ("prod", "stage")}.items():
         commit, found = gitops.read(bare[name])
         assert commit == seeded[name]
-        assert sorted(found) == [(env, "catalog") for env in environments]
+        assert sorted(found) == [(env, part.name) for env in environments for part in PARTS]
         for env in environments:
             assert found[env, "catalog"].values["config"] == {"told": env}
             assert found[env, "catalog"].record.source_commit == genesis.origin(settings(checkout)).commit
+            service = found[env, "catalog"].record
+            assert (service.branch, service.inputs, service.lock) == ("main", PARTS[0].inputs, "")
+            assert service.release == ("v0.1.0" if env in ("stage", "prod") else "")
+            store = found[env, "postgresql"].record
+            assert (store.branch, store.inputs, store.release) == ("main", "", "")
+            assert (store.chart, store.chart_version, store.version) == ("postgresql", "0.4.0", "17")
 
 
 def test_a_profile_with_one_environment_leaves_the_other_repository_empty(checkout: Path, bare: dict[str, git.Remote]) -> None:
@@ -172,3 +181,20 @@ def test_one_who_comes_second_leaves_the_first_ones_content(
     later = commit(checkout, {"more": "1"})
     monkeypatch.setattr(git, "refs", lambda _: {})  # both looked before either pushed
     assert not genesis.seed_app(told, bare["app"], later)
+
+
+def test_what_an_instance_begins_with_is_signed_by_the_pipeline(
+    checkout: Path, bare: dict[str, git.Remote], tmp_path: Path
+) -> None:
+    told = settings(checkout)
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    remotes = {"gitops-prod": bare["gitops-prod"]}
+    begun = genesis.origin(told).commit
+    genesis.seed_records(told, remotes, commit=begun, environments=("stage",), parts=PARTS, helm_program=Path("helm"), key=key)
+    shown = subprocess.run(
+        ["git", "-C", tmp_path / "gitops-prod.git", "cat-file", "commit", "main"], check=True, capture_output=True, text=True
+    ).stdout
+    assert "BEGIN SSH SIGNATURE" in shown
+    assert "Kind: genesis" in shown
+    assert "author pipeline <pipeline@slipway.localhost>" in shown

@@ -159,3 +159,64 @@ def test_the_log_tells_trailers(tree: Path) -> None:
 def test_the_terminal_is_never_asked() -> None:
     environ = {**os.environ, **git.environment()}
     assert environ["GIT_TERMINAL_PROMPT"] == "0"
+
+
+def diverged(tree: Path, name: str, content: str) -> tuple[str, str]:
+    """Two commits with a common parent: one writes "here" into a file, the other one what is said."""
+    commit(tree, "base")
+    subprocess.run(["git", "-C", tree, "checkout", "-q", "-b", "side"], check=True)
+    brought = commit(tree, name, content)
+    subprocess.run(["git", "-C", tree, "checkout", "-q", "main"], check=True)
+    return commit(tree, "file", "here"), brought
+
+
+def test_a_merge_needs_no_working_tree_and_moves_no_branch(tree: Path) -> None:
+    into, brought = diverged(tree, "other", "there")
+    merged = git.merge(tree, into, brought, "Merge side\n\nWhy: because\n", identity=AUTHOR)
+    found = git.log(tree, merged)[0]
+    assert (found.parents, found.author, found.subject) == ((into, brought), "somebody", "Merge side")
+    assert git.tree(tree, merged) == ("base", "file", "other")
+    assert git.resolve(tree, "main") == into
+
+
+def test_a_merge_that_needs_a_person_names_the_files(tree: Path) -> None:
+    into, brought = diverged(tree, "file", "there")
+    with pytest.raises(git.MergeConflict, match="both sides change file") as caught:
+        git.merge(tree, into, brought, "Merge", identity=AUTHOR)
+    assert caught.value.paths == ("file",)
+
+
+def test_a_merge_of_what_is_not_there_is_no_conflict(tree: Path) -> None:
+    into = commit(tree, "base")
+    with pytest.raises(CommandFailed):
+        git.merge(tree, into, "0" * 39 + "1", "Merge", identity=AUTHOR)
+
+
+def test_a_commit_without_a_note_has_an_empty_one(tree: Path) -> None:
+    made = commit(tree, "base")
+    assert git.note(tree, made, kind="ci") == ""
+    somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@example"]
+    subprocess.run(["git", "-C", tree, *somebody, "notes", "--ref=ci", "add", "-m", "passed", made], check=True)
+    assert git.note(tree, made, kind="ci") == "passed\n"
+
+
+def test_the_branch_that_is_checked_out_is_known_before_its_first_commit_and_a_commit_alone_is_none(tree: Path) -> None:
+    assert git.branch(tree) == "main"
+    made = commit(tree, "a")
+    subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", made], check=True)
+    assert git.branch(tree) == ""
+    subprocess.run(["git", "-C", tree, "checkout", "-q", "-b", "release/v0.2.0"], check=True)
+    assert git.branch(tree) == "release/v0.2.0"
+
+
+def test_a_push_tells_the_server_its_options_and_an_empty_commit_removes_a_reference(tree: Path, bare: git.Remote) -> None:
+    made = commit(tree, "file")
+    server = Path(bare.url)
+    subprocess.run(["git", "-C", server, "config", "receive.advertisePushOptions", "true"], check=True)
+    hook = server / "hooks" / "pre-receive"
+    hook.write_text('#!/bin/sh\necho "$GIT_PUSH_OPTION_COUNT $GIT_PUSH_OPTION_0" >> told\n')
+    hook.chmod(0o755)
+    git.push(tree, bare, {"refs/heads/feature/x": made}, options={"deploy": "dev"})
+    git.push(tree, bare, {"refs/heads/feature/x": ""})
+    assert (server / "told").read_text() == "1 deploy=dev\n0 \n"
+    assert git.refs(bare) == {}

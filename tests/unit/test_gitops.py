@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from slipway import git, gitops, helm
-from slipway.errors import UsageError
+from slipway.errors import CommandFailed, UsageError, WaitTimeout
 from slipway.gitops import Entry, Record
+from tests.unit.fakes import FakeClock
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -180,3 +181,114 @@ def test_a_service_says_how_it_runs_and_what_it_is_told_in_two_files(tmp_path: P
     (tmp_path / "services/catalog/envs/dev.yaml").write_text("- a list\n")
     with pytest.raises(UsageError, match="not a mapping"):
         source.values("catalog", "dev")
+
+
+AWAY = "fatal: unable to access 'http://git.localhost:8080/': Failed to connect to git.localhost port 8080"
+
+
+def test_a_commit_names_the_branches_releases_and_locks_of_its_records(chart: Path) -> None:
+    made = [
+        replace(one, record=replace(one.record, branch=branch, release=release))
+        for one, branch, release in ((entry(chart), "develop", ""), (entry(chart, service="cart"), "feature/x", "v0.2.0"))
+    ]
+    said = gitops.message(made, "Deploy", {"Kind": "deploy", "Run": ""})
+    assert "Branch: feature/x, develop\n" in said or "Branch: develop, feature/x\n" in said
+    assert "Release: v0.2.0\n" in said
+    assert "Lock:" not in said
+    assert "Run:" not in said
+    assert said.endswith("Kind: deploy\n")
+
+
+def test_other_files_of_a_change_are_in_the_same_commit(chart: Path, remote: git.Remote, tmp_path: Path) -> None:
+    begin(remote, entry(chart))
+    wanted = gitops.Commit([entry(chart, version="0.2.0")], {"releases/v0.2.0/abc/lock.yaml": b"a: 1\n"}, {"Kind": "deploy"})
+    done = gitops.change(remote, lambda _: wanted, reason="Deploy")
+    assert set(git.tree(Path(remote.url), done.commit)) >= {"releases/v0.2.0/abc/lock.yaml", "envs/dev/catalog/record.yaml"}
+    assert git.log(Path(remote.url), done.commit)[0].trailers["Kind"] == "deploy"
+    alone = gitops.change(remote, lambda _: gitops.Commit(files={"approvals/abc/lead.yaml": b"b: 1\n"}), reason="Approve v0.2.0")
+    assert git.log(Path(remote.url), alone.commit)[0].subject == "Approve v0.2.0"
+
+
+def test_a_change_is_told_what_there_is_and_says_what_was_there(chart: Path, remote: git.Remote) -> None:
+    first = begin(remote, entry(chart))
+
+    def edit(there: gitops.There) -> gitops.Commit:
+        assert there.commit == first
+        assert (there.folder / "envs/dev/catalog/record.yaml").is_file()
+        return gitops.Commit([entry(chart, version="0.2.0")])
+
+    done = gitops.change(remote, edit, reason="Deploy")
+    assert (done.before, done.former) == (first, {("dev", "catalog"): entry(chart)})
+    assert [one.record.version for one in done.entries] == ["0.2.0"]
+
+
+def test_a_server_that_is_away_is_asked_again_until_patience_ends(remote: git.Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    def clone(*_: object, **__: object) -> None:
+        raise CommandFailed(["git", "clone"], 128, AWAY)
+
+    monkeypatch.setattr(git, "clone", clone)
+    clock = FakeClock()
+    with pytest.raises(WaitTimeout, match=r"Failed to connect(.|\n)*./invoke status"):
+        gitops.change(remote, lambda _: [], reason="Change", patience=30.0, clock=clock)
+    assert 129 <= clock.time <= 132
+
+
+def test_a_server_that_refuses_is_not_asked_again(remote: git.Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def clone(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise CommandFailed(["git", "clone"], 128, "fatal: Authentication failed for 'http://git.localhost:8080/'")
+
+    monkeypatch.setattr(git, "clone", clone)
+    with pytest.raises(CommandFailed, match="Authentication failed"):
+        gitops.change(remote, lambda _: [], reason="Change", clock=FakeClock())
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("landed", [True, False])
+def test_a_push_whose_answer_was_lost_is_made_once(
+    chart: Path, remote: git.Remote, monkeypatch: pytest.MonkeyPatch, landed: bool
+) -> None:
+    first = begin(remote, entry(chart))
+    push, troubles = git.push, [1]
+
+    def unsure(*arguments: Any, **more: Any) -> None:
+        if troubles and not landed:
+            troubles.pop()
+            raise CommandFailed(["git", "push"], 128, AWAY)
+        push(*arguments, **more)
+        if troubles:
+            troubles.pop()
+            push_of_another(chart, remote, push)
+            raise CommandFailed(["git", "push"], 128, "fatal: the remote end hung up unexpectedly")
+
+    monkeypatch.setattr(git, "push", unsure)
+    done = gitops.change(remote, lambda _: [entry(chart, version="0.2.0")], reason="Deploy", clock=FakeClock())
+    log = git.log(Path(remote.url), "refs/heads/main")
+    mine = [one for one in log if one.subject.startswith("Deploy")]
+    assert [one.sha for one in mine] == [done.commit]
+    assert mine[0].parents == (first,)
+
+
+def push_of_another(chart: Path, remote: git.Remote, push: Any) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(git, "push", push)
+        gitops.change(remote, lambda _: [entry(chart, service="cart")], reason="Another")
+
+
+def test_what_became_of_a_commit_is_known(chart: Path, remote: git.Remote) -> None:
+    first = begin(remote, entry(chart))
+    second = gitops.change(remote, lambda _: [entry(chart, version="0.2.0")], reason="Deploy").commit
+    seen = gitops.since(remote, first)
+    assert seen.there["dev", "catalog"].record.version == "0.2.0"
+    assert (seen.later, seen.every) == ({first, second}, {first, second})
+    assert gitops.since(remote, second).later == {second}
+    assert gitops.since(remote, "f" * 40).later == set()
+
+
+def test_the_last_commit_of_each_record_is_known(chart: Path, remote: git.Remote) -> None:
+    first = begin(remote, entry(chart), entry(chart, service="cart"))
+    second = gitops.change(remote, lambda _: [entry(chart, version="0.2.0")], reason="Deploy").commit
+    known = gitops.touched(remote, [entry(chart), entry(chart, service="cart"), entry(chart, service="orders")])
+    assert known == {"catalog": second, "cart": first}

@@ -58,11 +58,23 @@ def test_the_lock_of_a_removed_instance_goes_with_it_and_that_of_another_stays(s
     assert not lock.exists()
 
 
-def test_a_full_instance_answers_for_every_service_and_part(settings: Settings) -> None:
+def test_a_command_that_was_refused_before_it_made_anything_leaves_no_lock(settings: Settings) -> None:
+    with pytest.raises(UsageError), instance.locked(settings, "up"):
+        raise UsageError("no")
+    assert not list((settings.home / "instances").iterdir())
+
+
+def test_a_full_instance_opens_at_every_front_door_and_part(settings: Settings) -> None:
     urls = instance.urls(settings, instance.Facts("full", "build"), 8081)
-    assert urls["catalog.prod"] == "http://catalog.prod.localhost:8081"
+    assert urls["storefront.prod"] == "http://storefront.prod.localhost:8081"
     assert {name for name in urls if "." not in name} == {"argocd", "git", "prometheus", "alertmanager"}
     assert {name.partition(".")[2] for name in urls if "." in name} == {"dev", "qa", "stage", "prod"}
+
+
+def test_every_service_has_an_address_of_its_own_in_every_environment(settings: Settings) -> None:
+    urls = instance.service_urls(settings, instance.Facts("full", "build"), 8081)
+    assert urls["catalog.prod"] == "http://catalog.prod.localhost:8081"
+    assert len(urls) == len(settings.services) * 4
 
 
 def test_a_minimal_instance_names_nothing_that_it_does_not_have(settings: Settings) -> None:

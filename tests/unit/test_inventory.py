@@ -115,6 +115,28 @@ def test_without_an_engine_no_store_is_called_unused(settings: Settings, monkeyp
     assert states(settings) == {str(store): "in use"}
 
 
+def test_the_environment_of_a_load_generator_is_pinned_and_a_former_one_is_not(settings: Settings, found: FakeEngine) -> None:
+    del found
+    now, old = artefact(settings, "load-python", Catalogue(settings).load_python.key), artefact(settings, "load-python", "0" * 16)
+    assert states(settings) == {str(now): "pinned", str(old): "unused"}
+    assert inventory.prune(settings).removed == (str(old),)
+
+
+def test_what_the_inner_loop_compiled_is_pinned_and_what_it_had_before_is_not(settings: Settings, found: FakeEngine) -> None:
+    del found
+    catalogue = Catalogue(settings)
+    page = artefact(settings, "tilt-web", catalogue.tilt_page.key)
+    plain = artefact(settings, "tilt", catalogue.tilt(whole=False).key)
+    old = [artefact(settings, kind, "0" * 16) for kind in ("tilt", "tilt-web")]
+    unused = dict.fromkeys(map(str, old), "unused")
+    assert states(settings) == {str(page): "pinned", str(plain): "pinned", **unused}
+    whole = artefact(settings, "tilt", catalogue.tilt(whole=True).key)
+    assert states(settings) == {str(page): "pinned", str(whole): "pinned", str(plain): "unused", **unused}
+    assert {row.name for row in inventory.look(settings) if row.state == "pinned"} == {"tilt", "tilt's page"}
+    assert set(inventory.prune(settings).removed) == {str(plain), *unused}
+    assert whole.is_dir() and page.is_dir()
+
+
 def test_what_a_build_has_under_way_is_not_listed(settings: Settings, found: FakeEngine) -> None:
     del found
     artefact(settings, "go", ".0000.part")
@@ -146,11 +168,14 @@ def test_an_image_that_another_stands_on_stays_and_the_rest_goes(settings: Setti
 
 def test_leftovers_of_killed_builds_go_once_they_are_old(settings: Settings, found: FakeEngine) -> None:
     del found
-    for name in (".context-old", ".context-new"):
-        (settings.cache / name).mkdir(parents=True)
-    os.utime(settings.cache / ".context-old", (NOW - 1e6, 0))
-    assert inventory.prune(settings).removed == (str(settings.cache / ".context-old"),)
+    left = [settings.cache / name for name in (".context-old", "tilt-web/.0000.part", "yarn")]
+    for folder in (*left, settings.cache / ".context-new", settings.cache / "tilt" / ".0000.part"):
+        folder.mkdir(parents=True)
+    for folder in left:
+        os.utime(folder, (NOW - 1e6, 0))
+    assert set(inventory.prune(settings).removed) == set(map(str, left))
     assert (settings.cache / ".context-new").is_dir()
+    assert (settings.cache / "tilt" / ".0000.part").is_dir()
 
 
 def test_the_list_ends_with_the_command_that_removes_what_is_unused() -> None:

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import socket
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes.client import ApiException
-from kubernetes.dynamic.exceptions import DynamicApiError
+import urllib3.exceptions
+import yaml
+from kubernetes.client import ApiException, CoreV1Api
+from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError
 
-from slipway.kube import Kube, KubeError, describe, ready, rollout
+from slipway import kube as kube_module
+from slipway.kube import Conflict, Kube, KubeError, UnknownKind, describe, ready, rollout
 from slipway.waiting import Pending, Ready
 
 
@@ -149,6 +154,19 @@ def test_a_refused_object_is_named_with_the_servers_reason(monkeypatch: pytest.M
         kube.apply([item])
 
 
+def test_an_object_of_a_kind_that_the_cluster_does_not_know_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown(*_: str) -> None:
+        raise UnknownKind("No matches found for {'kind': 'ApplicationSet'}")
+
+    kube = Kube(tmp_path / "kubeconfig", "kind-x")
+    monkeypatch.setattr(kube, "_resource", unknown)
+    item = {"kind": "ApplicationSet", "apiVersion": "argoproj.io/v1alpha1", "metadata": {"name": "prod"}}
+    with pytest.raises(KubeError, match=r"^ApplicationSet prod was not written: .* does not know its kind\. Run `\./invoke up`"):
+        kube.apply([item])
+
+
 def test_a_cluster_that_is_not_there_is_not_healthy(tmp_path: Any) -> None:
     assert not Kube(tmp_path / "no-such-kubeconfig", "kind-x").healthy()
 
@@ -179,3 +197,121 @@ def test_kinds_are_looked_up_by_one_thread_at_a_time(tmp_path: Path, monkeypatch
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: kube.get("Pod", "one"), range(8)))
     assert (found, most) == ([{}] * 8, 1)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Kube, socket.socket]]:
+    """An API server that takes connections and says nothing, and how it is asked."""
+    monkeypatch.setattr(kube_module, "READ_TIMEOUT", 0.1)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(0)
+        content = {
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.getsockname()[1]}"}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "kind-x", "context": {"cluster": "c", "user": "u"}}],
+        }
+        file = tmp_path / "kubeconfig"
+        file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **content}))
+        yield Kube(file, "kind-x"), server
+
+
+ITEM = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x", "namespace": "dev"}}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("ask", "error"),
+    [
+        (lambda kube: kube.get("Pod", "one"), urllib3.exceptions.HTTPError),
+        (lambda kube: kube.list("Pod"), urllib3.exceptions.HTTPError),
+        (lambda kube: kube.delete("Pod", "one", namespace="dev"), urllib3.exceptions.HTTPError),
+        (lambda kube: kube.logs("one", namespace="dev"), urllib3.exceptions.HTTPError),
+        (lambda kube: kube.apply([ITEM]), KubeError),
+        (lambda kube: kube.create(ITEM), KubeError),
+        (lambda kube: kube.patch("ConfigMap", "x", {}, namespace="dev"), KubeError),
+        (lambda kube: kube.usage("node"), KubeError),
+    ],
+    ids=["get", "list", "delete", "logs", "apply", "create", "patch", "usage"],
+)
+def test_a_server_that_hangs_ends_every_request_and_is_asked_once(
+    hanging: tuple[Kube, socket.socket], ask: Callable[[Kube], object], error: type[Exception]
+) -> None:
+    kube, server = hanging
+    with pytest.raises(error):
+        ask(kube)
+    server.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        server.accept()
+
+
+@pytest.mark.timeout(60)
+def test_a_write_without_an_answer_says_what_was_not_written_and_what_to_do(hanging: tuple[Kube, socket.socket]) -> None:
+    with pytest.raises(KubeError, match=r"^ConfigMap dev/x was not written: .*ReadTimeoutError.*\./invoke status.*repeat"):
+        hanging[0].apply([ITEM])
+
+
+def test_a_node_that_does_not_say_what_it_uses_is_an_error_for_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kube = Kube(tmp_path / "kubeconfig", "kind-x")
+    monkeypatch.setattr(Kube, "_client", None)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise urllib3.exceptions.HTTPError("refused")
+
+    monkeypatch.setattr(CoreV1Api, "connect_get_node_proxy_with_path", refuse)
+    with pytest.raises(KubeError, match=r"node n does not say what it uses\. Look at `\./invoke status`"):
+        kube.usage("n")
+
+
+class Recording:
+    """A kind whose objects are changed by nobody; it keeps what it was asked, and answers as it is told."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.error = error
+        self.subresources = {"scale": self}
+
+    def create(self, **asked: Any) -> Any:
+        return self.patch(**asked)
+
+    def patch(self, **asked: Any) -> Any:
+        self.asked.append(asked)
+        if self.error:
+            raise self.error
+        return SimpleNamespace(to_dict=dict)
+
+
+def recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception | None = None) -> tuple[Kube, Recording]:
+    kube, kind = Kube(tmp_path / "kubeconfig", "kind-x"), Recording(error)
+    monkeypatch.setattr(kube, "_resource", lambda *_: kind)
+    return kube, kind
+
+
+def test_a_dry_run_asks_the_api_server_for_all_of_it_and_nothing_else_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kube, kind = recording(monkeypatch, tmp_path)
+    for dry in (True, False):
+        kube.create(ITEM, dry_run=dry)
+        kube.patch("ConfigMap", "x", {}, namespace="dev", dry_run=dry)
+    assert [asked.get("dry_run") for asked in kind.asked] == ["All", "All", None, None]
+
+
+def test_a_part_of_an_object_is_changed_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kube, kind = recording(monkeypatch, tmp_path)
+    scale = Recording()
+    kind.subresources["scale"] = scale
+    kube.patch("Deployment", "x", {"spec": {"replicas": 2}}, namespace="dev", api_version="apps/v1", subresource="scale")
+    assert (len(kind.asked), scale.asked[0]["body"]) == (0, {"spec": {"replicas": 2}})
+
+
+def test_a_change_of_what_somebody_else_changed_is_told_apart_from_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    error = _Refused('{"message": "the object has been modified"}')
+    error.status = 409
+    kube, _ = recording(monkeypatch, tmp_path, ConflictError(error))
+    with pytest.raises(Conflict, match=r"^the change of ConfigMap x was refused: the object has been modified$"):
+        kube.patch("ConfigMap", "x", {}, namespace="dev")
+    assert kube.create(ITEM) is None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from slipway import logs, shell
+from slipway import applications, logs, shell
 from slipway.errors import UsageError
+from slipway.kube import Kube
 from slipway.settings import ROOT, Settings
 
 
@@ -41,7 +43,7 @@ def test_one_environment_is_asked_by_the_instances_own_kubeconfig_and_context(se
     assert ask(settings, environment="dev") == 0
     (argv,) = calls
     assert argv[:7] == ["/kubectl", "--kubeconfig", str(settings.kubeconfig), "--context", "kind-test", "--namespace", "dev"]
-    assert argv[7:10] == ["logs", "--selector", "app.kubernetes.io/name=catalog"]
+    assert argv[7:10] == ["logs", "--selector", "app.kubernetes.io/name in (catalog, catalog-migrate)"]
     assert "--tail=7" in argv
     assert "--follow" not in argv
 
@@ -56,12 +58,28 @@ def test_all_environments_are_asked_in_order_and_the_worst_exit_code_is_told(set
     assert [argv[6] for argv in calls] == ["dev", "qa", "stage", "prod"]
 
 
+def test_what_is_worked_on_has_a_log_too(settings: Settings, calls: list[list[str]]) -> None:
+    ask(settings, environment="local")
+    assert [argv[6] for argv in calls] == ["local"]
+
+
 def test_a_wrong_name_gets_the_list_of_valid_ones(settings: Settings, calls: list[list[str]]) -> None:
     with pytest.raises(UsageError, match="catalog"):
         ask(settings, service="catlog")
-    with pytest.raises(UsageError, match="dev, prod, qa, stage"):
+    with pytest.raises(UsageError, match="dev, local, prod, qa, stage"):
         ask(settings, environment="test")
     assert calls == []
+
+
+def test_a_service_that_the_pipeline_brought_from_a_branch_has_a_log_too(
+    settings: Settings, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kube, "healthy", lambda _: True)
+    monkeypatch.setattr(applications, "applications", lambda _: [SimpleNamespace(service="reviews")])
+    ask(settings, service="reviews", environment="dev")
+    assert len(calls) == 1
+    with pytest.raises(UsageError, match=r"no service 'ratings'; valid: .*catalog.*reviews"):
+        ask(settings, service="ratings", environment="dev")
 
 
 def test_an_instance_that_is_not_there_is_said(tmp_path: Path, calls: list[list[str]]) -> None:

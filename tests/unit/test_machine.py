@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from slipway import machine
 
@@ -86,7 +90,19 @@ def test_a_process_that_has_ended_but_was_not_waited_for_does_not_run(tmp_path: 
         },
     )
     assert machine.processes("dockerd", root=tmp_path) == [7]
+    assert [machine.runs(pid, root=tmp_path) for pid in (7, 8, 9, 10)] == [True, False, True, False]
 
 
 def test_room_is_asked_of_the_folder_that_exists(tmp_path: Path) -> None:
     assert machine.free_bytes(tmp_path / "not" / "yet") > 0
+
+
+def test_memory_is_where_files_may_lie_when_there_is_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"proc/meminfo": "MemAvailable: 1024 kB\n"})
+    assert machine.in_memory(1, root=tmp_path) is None
+    shared = tmp_path / "dev" / "shm"
+    shared.mkdir(parents=True)
+    assert machine.in_memory(1 << 20, root=tmp_path) == shared
+    assert machine.in_memory((1 << 20) + 1, root=tmp_path) is None
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_NOEXEC))
+    assert machine.in_memory(1, root=tmp_path) is None

@@ -23,8 +23,13 @@ MODULES = {
     "alertmanager": ("platform", "github.com/prometheus/alertmanager"),
     "kube-state-metrics": ("platform", "k8s.io/kube-state-metrics/v2"),
     "registry": ("platform", "github.com/distribution/distribution/v3"),
+    "actionlint": ("actionlint", "github.com/rhysd/actionlint"),
+    "tilt": ("tilt", "github.com/tilt-dev/tilt"),
 }
 VERSIONS = load(environ={}).versions
+
+# What is pulled under another name than its version has.
+PULLED = {"node": "kubernetes-pull", "python-build": "python"}
 
 
 def required(recipe: str, module: str) -> str:
@@ -59,7 +64,7 @@ def test_the_staging_modules_of_kubernetes_are_of_its_release() -> None:
 @pytest.mark.parametrize("name", VERSIONS["pull"])
 def test_what_is_pulled_has_the_version_that_is_built(name: str) -> None:
     tag = re.sub(r"@.*", "", VERSIONS["pull"][name]).rpartition(":")[2].removeprefix("v")
-    pinned = VERSIONS["versions"].get(f"{name}-pull") or VERSIONS["versions"]["kubernetes-pull" if name == "node" else name]
+    pinned = VERSIONS["versions"][PULLED.get(name, name)]
     assert re.match(rf"{re.escape(pinned)}(?![\d.])", tag), f"{name}: {tag} is pulled, {pinned} is built"
 
 
@@ -74,7 +79,14 @@ def test_every_version_is_pinned_exactly() -> None:
         assert version not in ("latest", "stable", "main"), name
 
 
-LOCKS = sorted([*ROOT.glob("requirements*.txt"), *(ROOT / "services").glob("**/*requirements.txt")])
+LOCKS = sorted(
+    [
+        *ROOT.glob("requirements*.txt"),
+        *(ROOT / "services").glob("**/*requirements.txt"),
+        *(ROOT / "loadtests").glob("*requirements.txt"),
+        *(ROOT / "cluster").glob("**/*requirements.txt"),
+    ]
+)
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(ROOT)))

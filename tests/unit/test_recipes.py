@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from slipway import gobuild, nodestore, recipes, registry, tools
+from slipway import gobuild, images, nodestore, recipes, registry, tools
 from slipway.catalogue import Catalogue
 from slipway.engine import Engine
-from slipway.errors import UsageError
+from slipway.errors import ToolMissing, UsageError
 from slipway.progress import Phase
 from slipway.recipes import Plan
 from slipway.registry import Registry
@@ -83,6 +83,17 @@ def test_every_step_needs_only_steps_of_the_plan(settings: Settings, engine: Fak
     assert len(names) == len(set(names))
     assert {need for step in steps for need in step.needs} <= set(names)
     assert {"image node", "image registry", "image python", "tool kind", "tool helm", "node store", "registry"} <= set(names)
+
+
+@pytest.mark.parametrize("source", ["build", "pull"])
+def test_the_python_that_services_run_on_is_taken_out_of_the_one_they_are_built_on(
+    settings: Settings, engine: FakeEngine, source: str
+) -> None:
+    plan = recipes.plan(settings, engine, source)
+    needs = {step.name: step.needs for step in plan.steps}
+    assert needs["image python"] == ("image python-build",)
+    assert needs["image python-build"] == (("image debian",) if source == "build" else ())
+    assert plan.image("python") != plan.image("python-build")
 
 
 def test_programs_are_compiled_one_group_after_the_other_with_the_nodes_first(settings: Settings, engine: FakeEngine) -> None:
@@ -243,3 +254,60 @@ def test_a_tool_is_compiled_on_demand(settings: Settings, monkeypatch: pytest.Mo
     path = recipes.build_tool(settings, "promtool", phase=Phase("x"))
     assert built == ["promtool"]
     assert path.name == "promtool"
+
+
+@pytest.mark.parametrize("source", ["build", "pull"])
+def test_a_change_of_what_slipway_needs_makes_another_runner_and_nothing_else(
+    settings: Settings, engine: FakeEngine, tmp_path: Path, source: str
+) -> None:
+    here = copy(settings, tmp_path)
+    shutil.copyfile(settings.root / "requirements.txt", tmp_path / "requirements.txt")
+    before = recipes.plan(here, engine, source).pinned
+    with (tmp_path / "requirements.txt").open("a") as file:
+        file.write("# changed\n")
+    assert changed(dict(before), dict(recipes.plan(here, engine, source).pinned)) == {"runner"}
+
+
+def test_the_runner_is_made_from_what_services_are_built_on_and_no_node_gets_it(settings: Settings, engine: FakeEngine) -> None:
+    catalogue = Catalogue(settings)
+    assert catalogue.bases("runner")[-1] == "python-build"
+    assert "runner" not in catalogue.platform
+    assert catalogue.parts(catalogue.image("runner"))["requirements.txt"] == settings.root / "requirements.txt"
+
+
+@pytest.mark.parametrize("source", ["build", "pull"])
+def test_up_makes_no_load_generator_and_no_node_gets_one(settings: Settings, engine: FakeEngine, source: str) -> None:
+    plan = recipes.plan(settings, engine, source)
+    assert "image load" not in {step.name for step in plan.steps}
+    assert "load" not in plan.pinned
+    assert "load" not in plan.catalogue.platform
+
+
+def test_an_image_on_demand_is_built_at_its_first_use_and_found_in_the_registry(
+    settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipes.plan(settings, engine, "build")
+    built: list[str] = []
+
+    def build(_: Engine, *, tag: str, **__: Any) -> None:
+        built.append(tag)
+        engine.held.add(tag)
+
+    monkeypatch.setattr(images, "build", build)
+    monkeypatch.setattr(images, "publish", lambda _engine, found, local: f"{found.name}/{local}")
+    with pytest.raises(ToolMissing, match=r"image python-build is not there. `./invoke up` makes it"):
+        plan.make("load", BESIDE, Phase("image"))
+    engine.held.add(plan.image("python-build"))
+    names = [plan.make("load", BESIDE, Phase("image")) for _ in range(2)]
+    assert names == [f"{BESIDE.name}/{plan.image('load')}"] * 2
+    assert built == [plan.image("load")]
+
+
+def test_a_change_of_the_generator_s_code_makes_another_image_of_it_and_nothing_else(settings: Settings, tmp_path: Path) -> None:
+    here = copy(settings, tmp_path)
+    shutil.copytree(ROOT / "loadtests", here.root / "loadtests")
+    shutil.copy(ROOT / "requirements.txt", here.root)
+    before = references(here)
+    with (here.root / "loadtests" / "generator" / "journeys.py").open("a") as file:
+        file.write("# changed\n")
+    assert changed(before, references(here)) == {"load"}

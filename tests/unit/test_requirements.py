@@ -36,6 +36,9 @@ def test_everything_that_is_installed_anywhere_is_locked(ran: list[list[str]], s
     assert requirements.lock(settings) == [
         "requirements.txt",
         "requirements-dev.txt",
+        "loadtests/requirements.txt",
+        "cluster/tilt/requirements.txt",
+        "services/chassis/requirements.txt",
         "services/cart/requirements.txt",
         "services/catalog/requirements.txt",
         "services/test-requirements.txt",
@@ -45,7 +48,7 @@ def test_everything_that_is_installed_anywhere_is_locked(ran: list[list[str]], s
 
 def test_a_lock_has_hashes_for_every_platform_and_names_no_place(ran: list[list[str]], settings: Settings) -> None:
     requirements.lock(settings)
-    needed = {"--generate-hashes", "--universal", "--no-emit-index-url", "--no-emit-find-links"}
+    needed = {"--generate-hashes", "--universal", "--only-binary", "--no-emit-index-url", "--no-emit-find-links"}
     assert all(needed <= set(argv) for argv in ran)
 
 
@@ -54,6 +57,11 @@ def test_what_the_tests_of_services_need_agrees_with_every_service(ran: list[lis
     [tests] = [argv for argv in ran if "services/test-requirements.in" in argv]
     limits = {tests[index + 1] for index, word in enumerate(tests) if word == "--constraints"}
     assert limits == {"services/cart/requirements.txt", "services/catalog/requirements.txt"}
+
+
+def test_a_lock_that_services_limit_does_not_name_them(ran: list[list[str]], settings: Settings) -> None:
+    requirements.lock(settings)
+    assert ["--constraints" in argv for argv in ran] == ["--no-annotate" in argv for argv in ran]
 
 
 def test_pins_move_only_when_asked_to(ran: list[list[str]], settings: Settings) -> None:

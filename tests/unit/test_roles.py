@@ -38,6 +38,7 @@ def test_everybody_may_look_and_only_the_developer_may_do_more_and_never_from_st
         ("developer", "local"): {"edit"},
         ("developer", "dev"): {"slipway-debugger"},
         ("developer", "qa"): {"slipway-debugger"},
+        ("pipeline", "slipway-admission"): {"slipway-approver"},
     }
 
 
@@ -46,7 +47,26 @@ def test_no_role_of_ours_can_read_secrets_or_change_anything_but_look_into_pods(
         for rule in item.get("rules", []):
             assert "secrets" not in rule["resources"]
             assert "*" not in rule["resources"] + rule["verbs"]
-            assert set(rule["verbs"]) <= {"get", "list", "watch"} or rule["resources"] == ["pods/exec", "pods/portforward"]
+            inside = rule["resources"] == ["pods/exec", "pods/portforward"]
+            lists = item["metadata"]["name"] == "slipway-approver"
+            assert set(rule["verbs"]) <= {"get", "list", "watch"} or inside or lists
+
+
+def test_the_pipeline_changes_the_lists_of_approved_images_and_nothing_else_and_removes_none() -> None:
+    [approver] = [item for item in roles.manifests(load(), ALL) if item["metadata"]["name"] == "slipway-approver"]
+    assert {resource for rule in approver["rules"] for resource in rule["resources"]} == {"configmaps"}
+    assert not {"delete", "deletecollection", "*"} & {verb for rule in approver["rules"] for verb in rule["verbs"]}
+    changing = [rule for rule in approver["rules"] if set(rule["verbs"]) & {"update", "patch"}]
+    assert [rule["resourceNames"] for rule in changing] == [["approved-stage", "approved-prod"]]
+
+
+def test_where_nothing_is_approved_nobody_may_approve() -> None:
+    assert ("pipeline", "slipway-admission") not in bindings(("dev",))
+
+
+def test_the_namespace_the_developer_works_in_gives_nobody_the_node() -> None:
+    spaces = {item["metadata"]["name"]: item for item in roles.manifests(load(), ALL) if item["kind"] == "Namespace"}
+    assert spaces["local"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
 
 
 def test_every_environment_has_a_namespace_that_says_what_it_is() -> None:
@@ -55,7 +75,7 @@ def test_every_environment_has_a_namespace_that_says_what_it_is() -> None:
         for item in roles.manifests(load(), ALL)
         if item["kind"] == "Namespace"
     }
-    assert set(spaces) == {*ALL, "local", "slipway-system"}
+    assert set(spaces) == {*ALL, "local", "slipway-admission", "slipway-system"}
     assert spaces["stage"]["slipway.dev/environment"] == "stage"
     assert spaces["stage"]["slipway.dev/tier"] == "prod"
     assert "slipway.dev/environment" not in spaces["local"]
@@ -101,3 +121,9 @@ def test_a_kubeconfig_that_is_right_is_not_written_again(settings: Settings) -> 
     before = file.stat().st_ino
     roles.write_kubeconfigs(settings, cast(Kube, Cluster()))
     assert file.stat().st_ino == before
+
+
+def test_no_environment_takes_a_pod_with_privileges() -> None:
+    namespaces = {item["metadata"]["name"]: item for item in roles.manifests(load(), ALL) if item["kind"] == "Namespace"}
+    for name in ALL:
+        assert namespaces[name]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"

@@ -255,6 +255,35 @@ def test_an_interactive_program_that_a_signal_ended_gives_what_a_shell_would() -
     assert shell.interactive(["sh", "-c", "kill -9 $$"]) == 137
 
 
+def test_an_interactive_program_that_waits_for_what_never_comes_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "_LOOK", 0.02)
+    begun = tmp_path / "begun"
+    code = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); open(sys.argv[1], 'w'); time.sleep(60)"
+    )
+    assert shell.interactive([*python(code), str(begun)], timeout=60, hopeless=begun.exists) == 9
+    assert shell.interactive(["sh", "-c", "exit 7"], hopeless=lambda: False) == 7
+
+
+def test_an_interactive_program_outlives_nobody_who_looks_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "_LOOK", 0.02)
+    kept = tmp_path / "pid"
+
+    def broken() -> bool:
+        eventually("its start", lambda: kept.is_file() and bool(kept.read_text()))
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        shell.interactive(["sh", "-c", 'echo $$ > "$0"; exec sleep 60', str(kept)], hopeless=broken)
+    ended(int(kept.read_text()))
+
+
+def test_an_interactive_program_has_its_time_whoever_looks_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "_LOOK", 0.02)
+    with pytest.raises(CommandFailed, match=r"ended after 0\.2 s"):
+        shell.interactive(["sleep", "60"], timeout=0.2, hopeless=lambda: False)
+
+
 def test_which_finds_every_program_of_a_name_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

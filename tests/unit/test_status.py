@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from slipway import engine, status
+from slipway import agent, engine, instance, runs, status
 from slipway.settings import ROOT, Settings
 from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, application, pod, waiting, workload
 
@@ -46,6 +47,7 @@ class World:
         self.settings.folder.mkdir(parents=True)
         self.settings.kubeconfig.touch()
         self.engine: FakeEngine | None = FakeEngine(test=FakeNode(port=8081))
+        self.runner = self.engine.add_runner(self.settings)
         self.kube = FakeKube(NODE, PUBLISHED, *PLATFORM, *delivered(*reversed(ENVIRONMENTS)))
         monkeypatch.setattr(engine, "find", lambda _: self.engine)
         monkeypatch.setattr(status, "Kube", lambda *_: self.kube)
@@ -114,6 +116,11 @@ def test_an_api_server_that_does_not_answer_is_unreachable(world: World) -> None
     assert world.seen().state == "unreachable"
 
 
+def test_an_api_server_that_goes_away_while_it_is_asked_is_unreachable(world: World) -> None:
+    world.kube.failing["Pod"] = ConnectionError("refused")
+    assert world.seen().state == "unreachable"
+
+
 def test_a_lost_kubeconfig_is_unreachable(world: World) -> None:
     world.settings.kubeconfig.unlink()
     seen = world.seen()
@@ -134,6 +141,7 @@ def test_services_come_in_the_order_of_promotion_with_all_that_git_records(world
     assert first == status.Service(
         environment="dev",
         service="catalog",
+        kind="service",
         version="0.1.0",
         digest=f"sha256:{'d' * 64}",
         commit="c0ffee" * 6 + "c0de",
@@ -218,10 +226,34 @@ def test_an_environment_that_nothing_was_delivered_to_is_named(world: World) -> 
 
 def test_a_minimal_instance_does_not_lack_what_it_is_not_to_have(world: World) -> None:
     world.engine = FakeEngine(test=FakeNode(profile="minimal"))
+    world.engine.add_runner(world.settings)
     world.kube.objects = [NODE, PUBLISHED, *PLATFORM, *delivered("dev")]
     seen = world.seen()
     assert seen.state == "healthy"
     assert "prometheus" not in seen.urls
+
+
+def store(environment: str, **state: Any) -> list[dict[str, Any]]:
+    return [application("valkey", environment), workload("valkey", environment, kind="StatefulSet", **state)]
+
+
+def test_a_store_is_counted_and_listed_only_when_it_is_ill(world: World) -> None:
+    world.replace(*store("dev"), *store("prod"))
+    lines = shown(world.seen(), 140)
+    assert "  stores:   2 of 2 ready" in lines
+    assert not [line for line in lines if "valkey" in line]
+    world.replace(*store("prod", ready=0))
+    seen = world.seen()
+    assert "  stores:   1 of 2 ready" in shown(seen, 140)
+    (ill,) = [row for row in seen.services if row.trouble]
+    assert (ill.environment, ill.service, ill.kind, ill.url) == ("prod", "valkey", "store", "")
+    assert ill.trouble == "0/1 ready, 0/1 available"
+
+
+def test_a_store_without_its_stateful_set_is_in_trouble(world: World) -> None:
+    world.replace(application("valkey", "dev"))
+    (ill,) = [row for row in world.seen().services if row.trouble]
+    assert ill.trouble == "Argo CD has not made its StatefulSet yet"
 
 
 def test_workloads_of_others_are_not_judged(world: World) -> None:
@@ -237,10 +269,32 @@ def test_an_application_for_an_environment_that_nobody_knows_is_left_out(world: 
 def test_a_machine_reads_the_same_as_a_person(world: World) -> None:
     read = json.loads(json.dumps(world.seen().as_dict()))
     assert set(read) == {
-        *("instance", "state", "profile", "kubernetes", "node", "kubeconfig", "urls", "platform", "services", "trouble")
+        *(
+            "instance",
+            "state",
+            "profile",
+            "kubernetes",
+            "node",
+            "kubeconfig",
+            "urls",
+            "service_urls",
+            "platform",
+            "services",
+            "trouble",
+            "runner",
+            "local",
+            "tilt",
+        )
     }
     assert set(read["platform"][0]) == {"name", "namespace", "ready", "replicas", "trouble"}
-    assert read["services"][0]["url"] == read["urls"]["catalog.dev"] == "http://catalog.dev.localhost:8081"
+    assert read["services"][0]["url"] == read["service_urls"]["catalog.dev"] == "http://catalog.dev.localhost:8081"
+
+
+def test_a_service_that_the_checkout_does_not_have_has_an_address_too(world: World) -> None:
+    world.replace(application("reviews", "dev"))
+    urls = world.seen().service_urls
+    assert urls["reviews.dev"] == "http://reviews.dev.localhost:8081"
+    assert "reviews.qa" not in urls
 
 
 @pytest.mark.parametrize(("width", "with_url"), [(140, True), (90, False)])
@@ -262,7 +316,7 @@ def test_trouble_is_shown_beside_what_it_is_about_and_brackets_in_it_are_kept(wo
     )
     lines = shown(world.seen(), 140)
     assert "  qa/catalog: container main: ErrImagePull [rpc] error" in lines
-    assert "  platform: 3 of 4 parts ready" in lines
+    assert "  platform: 3 of 4 ready" in lines
     assert "    argocd/argocd-server: 0/1 ready, 0/1 available" in lines
     assert lines[-1].startswith("2 part(s) in trouble. `./invoke up` repairs")
 
@@ -295,3 +349,55 @@ def test_a_node_that_is_not_ready_is_said_first(world: World) -> None:
     sick = {"type": "Ready", "status": "False", "message": "container runtime is down"}
     world.replace({**NODE, "status": {"conditions": [sick]}})
     assert world.seen().trouble.startswith("The node is not ready: Ready is False: container runtime is down")
+
+
+def test_the_runner_says_what_it_does_and_how_the_last_run_ended(world: World) -> None:
+    run = runs.new(world.settings, branch="feature/x", commit="c0ffee0123" * 4, pusher="developer", when=1000.0)
+    recorder = runs.Recorder(world.settings, run)
+    recorder.begin()
+    recorder.end(runs.PASSED)
+    agent.write_beat(agent.folder(world.settings), agent.Beat(time.time(), run="another", queued=2))
+    seen = world.seen()
+    assert seen.healthy
+    (line,) = (line for line in shown(seen, 140) if line.startswith("  runner:"))
+    assert line == "  runner:   runs another, 2 waiting (last: feature/x c0ffee012 passed after 0 s)"
+
+
+def test_an_instance_whose_runner_is_gone_or_silent_or_cannot_look_is_not_well(world: World) -> None:
+    at = agent.folder(world.settings)
+    agent.write_beat(at, agent.Beat(time.time(), trouble="the Git server does not answer"))
+    seen = world.seen()
+    assert (seen.state, seen.trouble.partition(".")[0]) == ("degraded", "The runner is in trouble")
+    assert any("runner:   the Git server does not answer" in line for line in shown(seen, 140))
+    agent.write_beat(at, agent.Beat(time.time() - 1000))
+    assert "said nothing for 1000 s" in str(world.seen().runner)
+    world.runner.status = "exited"
+    assert "it is exited; pushes wait" in str(world.seen().runner)
+    world.runner.removed = True
+    assert "there is none; pushes wait until `./invoke up`" in str(world.seen().runner)
+
+
+def in_local(name: str = "storefront", **differs: Any) -> dict[str, Any]:
+    item = workload(name, "local", **differs)
+    item["metadata"]["labels"] = {"slipway.dev/environment": "local"}
+    return item
+
+
+def test_what_is_worked_on_is_shown_with_its_address(world: World) -> None:
+    world.replace(in_local(), workload("receiver", "local"))
+    with instance.tilt(world.settings, "http://127.0.0.1:10350"):
+        seen = world.seen()
+    assert [(row.service, row.sync, row.trouble) for row in seen.local] == [("storefront", "Tilt", "")]
+    assert seen.urls["storefront.local"] == seen.service_urls["storefront.local"] == "http://storefront.local.localhost:8081"
+    assert seen.urls["tilt"] == seen.tilt == "http://127.0.0.1:10350"
+    assert any("tilt:" in line for line in shown(seen, 160))
+    assert any(line.startswith("local") and "storefront" in line for line in shown(seen, 160))
+
+
+def test_what_is_worked_on_may_be_broken_in_an_instance_that_is_well(world: World) -> None:
+    world.replace(in_local(ready=0))
+    seen = world.seen()
+    assert seen.healthy
+    assert seen.local[0].trouble
+    assert seen.local[0].sync == ""
+    assert "tilt" not in seen.urls

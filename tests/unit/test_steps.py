@@ -3,14 +3,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from slipway import shell
 from slipway.errors import PhaseFailed, SlipwayError, WaitFailed
 from slipway.progress import Phase
-from slipway.steps import Step, run_steps
+from slipway.steps import Step, needed, run_steps
 from slipway.waiting import Pending, Ready, wait_for
 from tests.unit.fakes import Screen
 
@@ -30,6 +30,22 @@ def raising(error: BaseException) -> Do:
         raise error
 
     return do
+
+
+def names_of(steps: Sequence[Step]) -> list[str]:
+    return [step.name for step in steps]
+
+
+def test_steps_bring_those_that_they_need_and_no_others_in_the_order_of_the_whole() -> None:
+    def step(name: str, *needs: str) -> Step:
+        return Step(name, lambda _: None, needs)
+
+    steps = [step("roof", "walls", "beams"), step("walls", "ground"), step("beams", "ground"), step("ground"), step("garden")]
+    assert names_of(needed(steps, ["walls"])) == ["walls", "ground"]
+    assert names_of(needed(steps, ["garden", "roof"])) == ["roof", "walls", "beams", "ground", "garden"]
+    assert names_of(needed(steps, [])) == []
+    with pytest.raises(KeyError, match="cellar"):
+        needed(steps, ["cellar"])
 
 
 def test_a_step_runs_after_all_that_it_needs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from slipway import (
+    admission,
+    artifacts,
     assembly,
     bundle,
     cluster,
@@ -22,6 +25,7 @@ from slipway import (
     genesis,
     git,
     gitserver,
+    images,
     instance,
     kind,
     pull,
@@ -29,6 +33,7 @@ from slipway import (
     up,
 )
 from slipway.credentials import Secrets
+from slipway.dev import tilt
 from slipway.errors import PhaseFailed, SlipwayError, UsageError, WaitTimeout
 from slipway.instance import Facts
 from slipway.kube import Kube
@@ -161,6 +166,31 @@ def test_a_new_instance_is_full_and_says_where_its_images_come_from_and_why(worl
     assert "source: build, because because" in world.screen.lines
 
 
+@pytest.mark.parametrize(
+    ("log", "said"), [(Path("/cache/tilt.log"), "in the background, which /cache/tilt.log"), (None, "there already")]
+)
+def test_tilt_is_compiled_after_all_else_and_only_when_asked_for(world: World, log: Path | None, said: str) -> None:
+    begun: list[int] = []
+
+    def start(_: Settings) -> Path | None:
+        begun.append(len(world.works))
+        return log
+
+    world.patch.setattr(tilt, "start", start)
+    world.up()
+    assert begun == []
+    world.up(with_tilt=True)
+    assert begun == [2]
+    assert any(said in line for line in world.screen.lines)
+
+
+def test_an_up_that_failed_compiles_no_tilt(world: World) -> None:
+    world.patch.setattr(tilt, "start", lambda _: pytest.fail("it is in the way"))
+    world.fails = SlipwayError("no")
+    with pytest.raises(PhaseFailed):
+        world.up(with_tilt=True)
+
+
 def test_an_unfit_machine_is_refused_before_an_engine_is_started(world: World) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise SlipwayError("2 GiB of memory are too few")
@@ -224,11 +254,11 @@ def test_what_up_returns_holds_no_secret(world: World) -> None:
     told = json.dumps(asdict(made), default=dict)
     assert PASSWORD not in told
     assert made.secrets.endswith("secrets.json")
-    assert made.urls["catalog.dev"] == "http://catalog.dev.localhost:8081"
+    assert made.urls["storefront.dev"] == "http://storefront.dev.localhost:8081"
     screen = Screen()
     up.show(made, screen.progress.console)
     assert PASSWORD not in screen.text
-    assert "  catalog.dev    http://catalog.dev.localhost:8081" in screen.lines
+    assert "  storefront.dev    http://storefront.dev.localhost:8081" in screen.lines
     assert screen.lines[-1] == "Next: ./invoke status --name test"
 
 
@@ -326,6 +356,10 @@ def test_every_step_needs_only_steps_that_there_are_and_none_waits_for_itself(ne
     TopologicalSorter(needs).prepare()
 
 
+def test_the_runner_is_judged_only_when_everything_that_it_asks_is_ready(needs: dict[str, tuple[str, ...]]) -> None:
+    assert {"platform", "git server", "gateway"} <= after(needs, "runner")
+
+
 def test_nothing_is_applied_before_the_cluster_its_accounts_and_its_image_are_there(needs: dict[str, tuple[str, ...]]) -> None:
     for name, image in {
         "git server": "git-server",
@@ -371,6 +405,21 @@ def test_an_instance_that_is_there_builds_no_image_of_a_service(monkeypatch: pyt
     assert phase.skipped
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_only_a_new_instance_counts_its_versions_from_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh: bool
+) -> None:
+    made, begun = work(monkeypatch, tmp_path, source="build", profile="full", fresh=fresh), list[str]()
+    made.plan = SimpleNamespace(image=lambda name: name, registry=None)
+    monkeypatch.setattr(genesis, "source", lambda *_: nullcontext(SimpleNamespace(folder=tmp_path)))
+    monkeypatch.setattr(artifacts, "inputs", lambda _, service, **__: f"sha256:{service}")
+    monkeypatch.setattr(images, "build_service", lambda *_, service, **__: images.Built(service, "sha256:1", "key"))
+    monkeypatch.setattr(images, "begin_versions", lambda built, version: begun.append(f"{built.repository} {version}"))
+    parts = made._build_services(Phase("service images"))
+    assert {part.name: part.inputs for part in parts} == {name: f"sha256:{name}" for name in made.settings.services}
+    assert sorted(begun) == ([f"{name} 0.1.0" for name in made.settings.services] if fresh else [])
+
+
 def test_repositories_with_content_get_no_first_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made, phase = work(monkeypatch, tmp_path, source="build", profile="full", fresh=False), Phase("first records")
     made.node, made.secrets = SimpleNamespace(http_port=8081), Secrets(passwords={"pipeline": PASSWORD})
@@ -382,6 +431,7 @@ def test_repositories_with_content_get_no_first_records(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(git, "refs", refs)
     monkeypatch.setattr(gitserver, "answers", lambda _: Ready(None))
+    monkeypatch.setattr(admission, "missing", lambda *_: False)
     step(made, "first records")(phase)
     assert phase.skipped
     assert {url.rpartition("/")[2] for url in asked} == {"app.git", "gitops-nonprod.git", "gitops-prod.git"}
@@ -403,8 +453,8 @@ def test_the_platform_is_waited_for_by_what_was_applied(monkeypatch: pytest.Monk
 def test_facts_of_a_node_are_what_up_was_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: list[Facts] = []
 
-    def ensure(*_: Any, facts: Facts, **__: Any) -> Any:
-        told.append(facts)
+    def ensure(_: Any, __: Any, blueprint: cluster.Blueprint, **___: Any) -> Any:
+        told.append(blueprint.facts)
         return SimpleNamespace(http_port=8081)
 
     made = work(monkeypatch, tmp_path, source="pull", profile="minimal")

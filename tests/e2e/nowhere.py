@@ -1,0 +1,24 @@
+"""A load test that asks where nobody listens, in a process of its own: `python -m tests.e2e.nowhere INSTANCE` prints its run."""
+
+from __future__ import annotations
+
+import sys
+
+from slipway.load import around, running
+from slipway.load.model import Asked, to_json
+from slipway.progress import Progress
+from slipway.settings import load
+
+# The generator's own pod, at a port that nobody has.
+ADDRESS = "http://127.0.0.1:9"
+
+
+def main(instance: str) -> None:
+    """Test dev, as somebody would who has every address wrong."""
+    settings = load(instance)
+    around.addresses = lambda access, asked: dict.fromkeys(access.settings.services, ADDRESS)
+    print(to_json(running.run(settings, Asked("dev", rate=4, duration=5), Progress())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,216 @@
+"""When a release is bad, late, or comes twice at once: it goes back by itself, stays back, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slipway import access, git, gitops, pipeline, runs, shell
+from slipway.waiting import Pending, Ready, stays
+from tests.e2e import delivering, developing, ledger, train
+from tests.e2e.conftest import Instance
+from tests.e2e.developing import Workspace
+
+FOLLOWED = 600.0
+
+Change = Callable[[Workspace], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A place for clones."""
+    return tmp_path
+
+
+def landed(instance: Instance, folder: Path, change: Change) -> str:
+    """The commit of develop after a change was merged to it, and its run passed."""
+    branch = f"feature/{secrets.token_hex(3)}"
+    work = Workspace.clone(instance, folder / secrets.token_hex(3))
+    change(work)
+    work.commit()
+    train.passed(instance, work.push(branch), branch)
+    instance.invoke("merge", branch, timeout=FOLLOWED)
+    tip = Workspace.clone(instance, folder / secrets.token_hex(3)).head
+    train.passed(instance, tip, "develop")
+    return tip
+
+
+def released(instance: Instance, folder: Path, change: Change) -> str:
+    """The version of a release with a change, which prod runs now."""
+    landed(instance, folder, change)
+    version = developing.next_release(instance)
+    instance.invoke("release.cut", version, timeout=FOLLOWED)
+    instance.invoke("approve", f"v{version}", "--user", "lead")
+    instance.invoke("promote", "prod", "--release", f"v{version}", timeout=FOLLOWED)
+    return version
+
+
+def test_i11_a_rollback_brings_back_the_very_same_bytes_and_stays(instance: Instance, folder: Path) -> None:
+    before = ledger.look(instance)
+    had = {key: entry.files for key, entry in delivering.read(instance, "gitops-prod")[1].items() if key[0] == "prod"}
+    former = before.records["prod", "catalog"].release
+
+    def change(work: Workspace) -> None:
+        work.touch("catalog")
+        work.configure("storefront", "prod", {"notice": "a change of configuration alone"})
+
+    version = released(instance, folder, change)
+    after = ledger.look(instance)
+    assert {service for _, service in before.moved(after, ["prod"])} >= {"catalog", "storefront"}
+
+    instance.invoke("rollback", "prod", "--to", former.removeprefix("v"), timeout=FOLLOWED)
+    back = ledger.look(instance)
+    now = {key: entry.files for key, entry in delivering.read(instance, "gitops-prod")[1].items() if key[0] == "prod"}
+    assert now == had
+    assert back.of("prod") == before.of("prod")
+    for (environment, service), record in back.records.items():
+        if environment == "prod" and service in instance.settings.services:
+            assert back.images["prod", service] == {record.digest}
+    assert {f"{service}:{version}" for service in instance.settings.services} <= set(back.tags), "a rollback takes no tag away"
+
+    def same() -> Ready[None] | Pending:
+        return Ready(None) if delivering.read(instance, "gitops-prod")[0] == back.commits["gitops-prod"] else Pending("it moved")
+
+    stays("prod to stay where it was rolled back to", same, seconds=10.0)
+
+
+def test_i15_an_unhealthy_release_is_taken_back_and_cannot_go_on(instance: Instance, folder: Path) -> None:
+    # It starts everywhere but in stage: no test of the service alone can know.
+    landed(instance, folder, lambda work: work.run_otherwise("catalog", "stage", {"env": {"PYTHONHOME": "/nowhere"}}))
+    before = ledger.look(instance)
+    version = developing.next_release(instance)
+    said = instance.invoke("release.cut", version, check=False, timeout=FOLLOWED)
+    tip = git.refs(delivering.remote(instance, "app"))[f"refs/heads/release/v{version}"]
+    run = developing.wait_run(instance, tip, branch=f"release/v{version}")
+    assert run.state == "failed", (run.said, said.stderr)
+
+    after = ledger.look(instance)
+    assert after.of("stage") == before.of("stage")
+    for (environment, service), record in after.records.items():
+        if environment == "stage" and service in instance.settings.services:
+            assert after.images["stage", service] == {record.digest}
+    refused = instance.invoke("promote", "prod", "--release", f"v{version}", check=False)
+    assert refused.code == 1
+    assert "rule 'stage-first'" in refused.stderr
+    landed(instance, folder, lambda work: work.run_otherwise("catalog", "stage", {"env": {}}))
+
+
+def test_i13_an_older_commit_that_comes_late_changes_nothing(instance: Instance, folder: Path) -> None:
+    older = landed(instance, folder, lambda work: work.touch("catalog"))
+    landed(instance, folder, lambda work: work.touch("catalog"))
+    before = ledger.look(instance)
+    run = runs.new(instance.settings, branch="develop", commit=older, pusher="developer", where=runs.HERE)
+    with runs.alone(instance.settings):
+        recorder = runs.Recorder(instance.settings, run)
+        recorder.begin()
+        late = pipeline.run(access.open(instance.settings), older, "develop", recorder=recorder)
+        recorder.end(late.state, verdict=late.verdict, trouble=late.trouble)
+    assert late.state == runs.SUPERSEDED, late
+    after = ledger.look(instance)
+    assert after.commits == before.commits
+
+
+def test_i17_two_promotions_at_once_both_land_in_one_history(instance: Instance, folder: Path) -> None:
+    branch = f"feature/{secrets.token_hex(3)}"
+    work = Workspace.clone(instance, folder / "work")
+    work.touch("cart", "catalog")
+    work.commit()
+    train.passed(instance, work.push(branch, options=["deploy=dev"]), branch)
+    wanted = ledger.look(instance).of("dev")
+    first, _ = delivering.read(instance, "gitops-nonprod")
+    done: dict[str, shell.Result] = {}
+
+    def bring(service: str) -> None:
+        done[service] = instance.invoke("promote", "qa", "--service", service, check=False, timeout=FOLLOWED)
+
+    threads = [threading.Thread(target=bring, args=[service]) for service in ("cart", "catalog")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {service: result.code for service, result in done.items()} == {"cart": 0, "catalog": 0}, done
+    last = ledger.look(instance)
+    for service in ("cart", "catalog"):
+        assert last.records["qa", service].digest == wanted[service].digest
+        assert last.images["qa", service] == {wanted[service].digest}
+    git.clone(delivering.remote(instance, "gitops-nonprod"), folder / "tree", branch=gitops.BRANCH)
+    made = git.log(folder / "tree", f"{first}..{last.commits['gitops-nonprod']}")
+    assert [len(commit.parents) for commit in made] == [1, 1]
+    assert {commit.trailers["Service"] for commit in made} == {"cart", "catalog"}
+
+
+def test_a_hotfix_begins_at_what_prod_runs(instance: Instance, folder: Path) -> None:
+    version = released(instance, folder, lambda work: work.touch("storefront"))
+    instance.invoke("release.finish", version, "--user", "lead", timeout=FOLLOWED)
+    landed(instance, folder, lambda work: work.touch("cart"))  # develop goes on, and must not be in the fix
+    sight = ledger.look(instance)
+    major, minor, patch = version.split(".")
+    fix = f"{major}.{minor}.{int(patch) + 1}"
+    instance.invoke("release.cut", fix, timeout=FOLLOWED)
+    branch = f"release/v{fix}"
+    work = Workspace.clone(instance, folder / "fix", branch=branch)
+    work.touch("catalog")
+    work.commit("Mend catalog")
+    train.passed(instance, work.push(branch), branch)
+    instance.invoke("approve", f"v{fix}", "--user", "lead")
+    instance.invoke("promote", "prod", "--release", f"v{fix}", timeout=FOLLOWED)
+    after = ledger.look(instance)
+    assert {service for _, service in sight.moved(after, ["prod"])} == {"catalog"}
+    assert after.records["prod", "catalog"].version.startswith(f"{fix}-rc.")
+    instance.invoke("release.finish", fix, "--user", "lead", timeout=FOLLOWED)
+
+
+def test_i3_a_tag_that_was_moved_is_noticed_before_anything_changes(instance: Instance, folder: Path) -> None:
+    branch = f"feature/{secrets.token_hex(3)}"
+    work = Workspace.clone(instance, folder / "work")
+    work.touch("catalog")
+    work.commit()
+    commit = work.push(branch)
+    train.passed(instance, commit, branch)
+    moved = ledger.move_tag(instance, "catalog", commit)
+    before = ledger.look(instance)
+    try:
+        said = instance.json("ci", "--ref", branch, "--to", "dev", check=False, timeout=FOLLOWED)
+        assert said["state"] == "failed"
+        assert moved.tag in str(said), said
+        assert ledger.look(instance).commits == before.commits
+    finally:
+        moved.restore()
+
+
+def test_what_was_pushed_while_the_runner_was_down_is_caught_up(instance: Instance, folder: Path) -> None:
+    runner = ledger.runner(instance)
+    runner.stop(timeout=20)
+    branch = f"feature/{secrets.token_hex(3)}"
+    work = Workspace.clone(instance, folder / "work")
+    work.touch("catalog")
+    work.commit()
+    commit = work.push(branch)
+    assert commit not in {run.commit for run in developing.runs(instance)}
+    runner.start()
+    train.passed(instance, commit, branch)
+
+
+def test_a_run_that_is_killed_between_image_and_commit_leaves_nothing_half_done(instance: Instance, folder: Path) -> None:
+    branch = f"feature/{secrets.token_hex(3)}"
+    work = Workspace.clone(instance, folder / "work")
+    work.touch("catalog")
+    work.commit()
+    before = ledger.look(instance)
+    commit = work.push(branch, options=["deploy=dev"])
+    developing.wait_stage(instance, commit, "images")
+    runner = ledger.runner(instance)
+    runner.kill()
+    killed = ledger.look(instance)
+    assert killed.of("qa") == before.of("qa")
+    runner.start()
+    train.passed(instance, commit, branch)
+    after = ledger.look(instance)
+    assert after.images["dev", "catalog"] == {after.records["dev", "catalog"].digest}
+    assert after.records["dev", "catalog"].source_commit == commit
+    made = developing.commits(instance, folder / "tree", "gitops-nonprod", since=before.commits["gitops-nonprod"])
+    assert len(made) == 1, "delayed, never doubled"
