@@ -29,6 +29,9 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - a pod is reached from outside, and by nob
 # The exit code that sysexits.h gives a configuration error.
 EXIT_CONFIG = 78
 
+# Seconds for a connection that was let in and has said nothing yet, when there was no draining in which it could.
+FIRST_WORD = 1.0
+
 C = TypeVar("C", bound=Config)
 
 
@@ -85,12 +88,13 @@ class Server(uvicorn.Server):
 
     SIGTERM turns readiness off at once. The socket stays open and requests on open connections are answered, each with
     `Connection: close`, until no connection is left or `drain_seconds` have passed; then the rest is closed as Uvicorn does.
-    A second SIGTERM, or SIGINT, skips the waiting.
+    A second SIGTERM, or SIGINT, skips the waiting: the socket is closed at once, and only who has come just before is heard.
     """
 
     def __init__(self, config: uvicorn.Config, *, lifecycle: Lifecycle, drain_seconds: float) -> None:
         super().__init__(config)
         self._lifecycle, self._drain_seconds = lifecycle, drain_seconds
+        self._drained = False
         self._signalled: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -121,10 +125,20 @@ class Server(uvicorn.Server):
         while self.server_state.connections and not self.should_exit and time.monotonic() < deadline:
             await self.on_tick(0)
             await asyncio.sleep(0.05)
+        self._drained = not self.should_exit
         self.should_exit = True
 
+    def _unheard(self) -> bool:
+        """Whether there is a connection that nothing was asked on: Uvicorn would close it, whatever is on its way."""
+        return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
+
     async def shutdown(self, sockets: object = None) -> None:
-        """Close what is left, and say so."""
+        """Let nobody else in, hear who has just come, close what is left, and say so."""
+        for server in self.servers:
+            server.close()
+        deadline = time.monotonic() + (0.0 if self._drained else FIRST_WORD)
+        while self._unheard() and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
         left = len(self.server_state.connections)
         await super().shutdown()
         log.info("stopped", extra={"fields": {"connections_closed": left}})

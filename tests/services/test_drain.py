@@ -118,6 +118,25 @@ def test_ctrl_c_ends_it_without_waiting(service: str, surroundings: Surroundings
         assert process.ended() == 0
 
 
+def test_who_came_just_before_ctrl_c_is_still_heard(service: str, surroundings: Surroundings, folder: Path) -> None:
+    with running(service, folder, surroundings) as process, contextlib.closing(process.connect()) as silent:
+        silent.connect()
+        assert process.ask("/healthz").status == 200  # came later, so the first one was let in
+        process.signal(signal.SIGINT)
+
+        def closed() -> Ready[None] | Pending:
+            try:
+                with contextlib.closing(process.connect()) as late:
+                    late.connect()
+            except OSError:
+                return Ready(None)
+            return Pending("it still lets callers in")
+
+        waiting.wait_for("the port to be closed", closed, timeout=10)
+        assert exchange(silent, "/healthz").status == 200
+        assert process.ended() == 0
+
+
 def test_it_sleeps_while_nothing_happens(service: str, surroundings: Surroundings, folder: Path) -> None:
     with running(service, folder, surroundings) as process:
         status = Path(f"/proc/{process.pid}/status")
