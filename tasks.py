@@ -22,6 +22,7 @@ FLAGS = {
     "lock": "the lock that is meant, by its hash (default: the newest one that stage runs)",
     "name": "the instance (default: SLIPWAY_INSTANCE, else slipway)",
     "only": "only the tests that match this expression (pytest -k)",
+    "open": "show the storefront of each environment in your browser",
     "origin": "the environment it comes from (default: the one before)",
     "port": "where to listen on 127.0.0.1 (default: a free port)",
     "profile": "what the instance holds: full (default) or minimal",
@@ -135,14 +136,14 @@ def status(_: Context, name: str = "", json: bool = False) -> int:
 
 
 @door("Look")
-def urls(_: Context, name: str = "", all: bool = False, json: bool = False) -> None:
+def urls(_: Context, name: str = "", all: bool = False, open: bool = False, json: bool = False) -> None:
     """List the URLs of an instance: the storefront of each environment, and the platform."""
-    from slipway import errors, settings, status
+    from slipway import settings, urls
 
-    seen = status.status(settings.load(name))
-    if not seen.urls:
-        raise errors.SlipwayError(f"{seen.instance} has no URLs. {seen.trouble}")
-    cli.answer({**seen.urls, **(seen.service_urls if all else {})}, json=json)
+    found = urls.urls(settings.load(name), every=all)
+    cli.answer(found, json=json)
+    if open:
+        urls.browse(found)
 
 
 @door("Look")

@@ -161,7 +161,15 @@ class Assembly:
 
     def _gateway(self, phase: Phase) -> None:
         del phase
-        self._apply(platform.gateway(self.settings, image=self.plan.provide("git-server"), helm_program=self.plan.tool("helm")))
+        self._apply(
+            platform.gateway(
+                self.settings,
+                image=self.plan.provide("git-server"),
+                source=self.source,
+                repositories=gitserver.repositories(self.settings),
+                helm_program=self.plan.tool("helm"),
+            )
+        )
 
     def _argocd(self, phase: Phase) -> None:
         self._apply(

@@ -59,6 +59,11 @@ class Row:
         """Whether it runs, or should, in any environment."""
         return any(cell.row for cell in self.cells)
 
+    @property
+    def door(self) -> Service | None:
+        """It in the first environment in which it has an address; None when it has none."""
+        return next((cell.row for cell in self.cells if cell.row and cell.row.url), None)
+
 
 @dataclass(frozen=True)
 class Board:

@@ -20,6 +20,9 @@ from slipway.settings import Settings
 # Seconds. What is older is called so; looks take less than one, and come every two.
 STALE = 10.0
 
+# Parts whose name is not what they are called.
+_TITLES = {"argocd": "Argo CD"}
+
 
 @dataclass(frozen=True)
 class View:
@@ -90,6 +93,7 @@ class Pages:
             "rules": measures,
             "favicon": favicon,
             "repositories": gitserver.repositories(settings),
+            "titles": _TITLES,
         }
 
     @cached_property

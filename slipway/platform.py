@@ -16,6 +16,9 @@ from slipway.settings import Settings
 
 STORAGE = "local-path-storage"
 
+# Their Go modules bring no pages: those are made by other tools, and only upstream's images have them.
+_WITHOUT_PAGES = ("argocd", "prometheus")
+
 _REMOTE_WRITE = "remote-write"
 _URL = "SLIPWAY_REMOTE_WRITE_URL"
 _USER = "SLIPWAY_REMOTE_WRITE_USER"
@@ -78,9 +81,23 @@ def storage(settings: Settings, *, image: str, helper: str, helm_program: Path) 
     return [_namespace(STORAGE), *_render(settings, "local-path", STORAGE, values, helm_program)]
 
 
-def gateway(settings: Settings, *, image: str, helm_program: Path) -> Sequence[Object]:
-    """The objects of the gateway: the one door from the host to everything in the cluster."""
-    values = {"image": image, "nodePort": names.GATEWAY_NODE_PORT, "environments": [*settings.environments, names.LOCAL]}
+def gateway(settings: Settings, *, image: str, source: str, repositories: Sequence[str], helm_program: Path) -> Sequence[Object]:
+    """The objects of the gateway: the one door from the host to everything in the cluster.
+
+    Args:
+        settings: The instance's.
+        image: The reference of the image with nginx in it.
+        source: Where the images of the platform come from, "pull" or "build".
+        repositories: The names of the Git repositories.
+        helm_program: Helm, which renders the chart.
+    """
+    values = {
+        "image": image,
+        "nodePort": names.GATEWAY_NODE_PORT,
+        "environments": [*settings.environments, names.LOCAL],
+        "withoutPages": {name: settings.versions["versions"][name] if source == "build" else "" for name in _WITHOUT_PAGES},
+        "repositories": [*repositories],
+    }
     return _render(settings, "gateway", names.SYSTEM, values, helm_program)
 
 

@@ -237,6 +237,7 @@ def interactive(
     except OSError as error:
         raise _missing(words[0], cwd, error) from None
     deadline = None if timeout is None else time.monotonic() + timeout
+    interrupts = 0
     while True:
         try:
             left = [] if deadline is None else [max(0.0, deadline - time.monotonic())]
@@ -251,11 +252,26 @@ def interactive(
                 _end_gently(process)
         except KeyboardInterrupt as interrupt:
             # Ctrl-C reached the program too, and it decides. Anything else was sent to this process alone.
+            interrupts += 1
             if type(interrupt) is not KeyboardInterrupt:
                 process.terminate()
+            elif interrupts > 1 or not _at_terminal():  # who asks again, at a terminal, may have asked this process alone
+                process.send_signal(signal.SIGINT)
         except Exception:
             _end_gently(process)
             raise
+
+
+def _at_terminal() -> bool:
+    """Whether Ctrl-C at a terminal reaches this process, and what it has started, by itself."""
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
 
 
 def _end_gently(process: subprocess.Popen[bytes]) -> int:

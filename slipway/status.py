@@ -72,6 +72,12 @@ class Runner:
     last: str
     trouble: str
 
+    @property
+    def now(self) -> str:
+        """What it does, or what is wrong with it, in a few words."""
+        waits = f", {self.queued} waiting" if self.queued else ""
+        return self.trouble or (f"runs {self.under_way}{waits}" if self.under_way else f"looks for pushes{waits}")
+
 
 @dataclass(frozen=True)
 class Status:
@@ -324,12 +330,6 @@ def _table(services: Sequence[Service], *, wide: bool) -> Table:
     return table
 
 
-def _said(runner: Runner) -> str:
-    waits = f", {runner.queued} waiting" if runner.queued else ""
-    now = runner.trouble or (f"runs {runner.under_way}{waits}" if runner.under_way else f"looks for pushes{waits}")
-    return f"{now} (last: {runner.last})" if runner.last else now
-
-
 _STYLES = {"healthy": "green", "degraded": "yellow", "absent": "dim"}
 
 
@@ -354,7 +354,9 @@ def show(seen: Status, console: Console) -> None:
     if seen.tilt:
         console.print(f"  {'tilt:':<10}{seen.tilt}", markup=False)
     if seen.runner:
-        console.print(f"  {'runner:':<10}{_said(seen.runner)}", style="yellow" if seen.runner.trouble else "", markup=False)
+        last = f" (last: {seen.runner.last})" if seen.runner.last else ""
+        style = "yellow" if seen.runner.trouble else ""
+        console.print(f"  {'runner:':<10}{seen.runner.now}{last}", style=style, markup=False)
     listed = [row for row in (*seen.services, *seen.local) if row.kind == "service" or row.trouble]
     if listed:
         console.print()

@@ -132,10 +132,10 @@ def browser() -> Generator[Chromium]:
             started.close()
 
 
-def screenshot(page: Page, name: str) -> Path:
-    """A picture of the whole page, kept with the reports of the tests."""
+def screenshot(page: Page, name: str, *, whole: bool = True) -> Path:
+    """A picture of the whole page, or of what the window shows of it, kept with the reports of the tests."""
     file = SCREENSHOTS / f"{name}.png"
-    page.screenshot(path=file, full_page=True)
+    page.screenshot(path=file, full_page=whole)
     return file
 
 

@@ -70,6 +70,109 @@ def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
     assert "./invoke logs $service --env $environment" in config(gateway())
 
 
+# What a browser is told where there is no page.
+def built(**changes: Any) -> list[Object]:
+    """The gateway of an instance whose Argo CD and Prometheus were built without their pages."""
+    return render_shape("gateway", "without-pages", **changes)
+
+
+def server(objects: list[Object], name: str) -> str:
+    """The part of the configuration that is one host's."""
+    (found,) = [part for part in config(objects).split("    server {\n") if f"server_name {name}" in part]
+    return found
+
+
+def page(objects: list[Object], name: str) -> str:
+    return only(objects, "ConfigMap")["data"][f"{name}.html"]
+
+
+def told_at(objects: list[Object], host: str, path: str) -> bool:
+    """Whether a browser may be told something at a path of a host."""
+    found = re.findall(r"location (=|~) (\S+) {\n\s+error_page 418 = @browser;", server(objects, host))
+    return any(path == at if kind == "=" else re.search(at, path) for kind, at in found)
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("argocd", "/"),
+        ("argocd", "/applications/argocd/catalog-dev"),
+        ("prometheus", "/"),
+        ("prometheus", "/graph"),
+        ("prometheus", "/query"),
+        ("git", "/"),
+        ("git", "/app.git"),
+        ("~", "/"),
+    ],
+)
+def test_a_browser_is_told_what_there_is_where_a_page_would_be(host: str, path: str) -> None:
+    assert told_at(built(), host, path)
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("argocd", "/api/v1/applications"),
+        ("argocd", "/api/webhook"),
+        ("argocd", "/swagger.json"),
+        ("argocd", "/healthz"),
+        ("prometheus", "/api/v1/query"),
+        ("prometheus", "/metrics"),
+        ("prometheus", "/-/ready"),
+        ("prometheus", "/querying"),
+        ("git", "/app.git/info/refs"),
+        ("git", "/app.git/pushes"),
+        ("~", "/version"),
+    ],
+)
+def test_an_api_goes_through_unchanged_also_to_a_browser(host: str, path: str) -> None:
+    assert not told_at(built(), host, path)
+
+
+@pytest.mark.parametrize(("method", "accept"), [("GET", "*/*"), ("GET", ""), ("GET", "application/json"), ("POST", "text/html")])
+def test_who_wants_no_page_gets_what_there_always_was(method: str, accept: str) -> None:
+    (wanted,) = re.findall(r'"~(.+)" 1;', config(built()))
+    assert re.search(wanted, "GET text/html,application/xhtml+xml,*/*;q=0.8")
+    assert not re.search(wanted, f"{method} {accept}")
+
+
+@pytest.mark.parametrize(("host", "instead"), [("argocd", 500), ("prometheus", 500), ("git", 404), ("~", 404)])
+def test_a_page_that_is_there_and_every_other_answer_are_passed_on(host: str, instead: int) -> None:
+    text = server(built(), host)
+    assert re.findall(r"error_page (.+) @page;", text) == [f"{instead} =200"]
+    assert text.count("proxy_intercept_errors on;") == 1
+    assert text.index("location @browser") < text.index("proxy_intercept_errors on;") < text.index("location @page")
+
+
+@pytest.mark.parametrize("name", ["argocd", "prometheus"])
+def test_the_pages_of_a_part_that_was_pulled_are_left_to_it(name: str) -> None:
+    assert "@browser" in server(built(), name)
+    assert "@browser" not in server(gateway(), name)
+    assert f"{name}.html" not in only(gateway(), "ConfigMap")["data"]
+
+
+def test_the_page_says_what_it_is_and_where_to_look() -> None:
+    told = page(built(), "argocd")
+    assert "This is the API of Argo CD 3.2.11, built without its web page." in told
+    for known in ("./invoke status", "./invoke board", "kubectl -n argocd get applications", 'href="/api/version"'):
+        assert known in told
+    assert "This is the API of Prometheus 3.9.1" in page(built(), "prometheus")
+    for repository in ("app", "gitops-nonprod", "gitops-prod"):
+        assert f'git clone http://<!--# echo var="http_host" -->/{repository}.git' in page(built(), "git")
+
+
+@pytest.mark.parametrize("name", ["argocd", "prometheus", "git", "service"])
+def test_a_page_needs_nothing_from_anywhere(name: str) -> None:
+    told = page(built(), name)
+    assert not re.search(r"src=|@import|url\(|<script|https?://(?!storefront|<!--#)", told)
+    assert re.findall(r'<link rel="(\w+)" href="(.+?)">', told) == [("icon", "data:,")]
+
+
+def test_a_changed_page_replaces_the_pod() -> None:
+    key = "slipway.dev/config-sha256"
+    assert pod_annotations(built())[key] != pod_annotations(built(repositories=["app"]))[key]
+
+
 def test_names_are_looked_up_while_it_runs() -> None:
     assert "resolver 10.96.0.10 valid=5s" in config(gateway())
     assert "resolver 10.0.0.9 valid=5s" in config(gateway(resolver="10.0.0.9"))
@@ -124,6 +227,9 @@ def test_a_rollout_of_the_gateway_ends_requests_before_pods() -> None:
         ({"environments": ["dev|.*"]}, "at '/environments/0'"),
         ({"platform": {"git": "git"}}, "at '/platform/git': 'git' does not match pattern"),
         ({"platform": {"Git;": "git:80"}}, "at '/platform'"),
+        ({"withoutPages": {"argocd": "<b>"}}, "at '/withoutPages/argocd': '<b>' does not match pattern"),
+        ({"withoutPages": {"grafana": "1"}}, "additional properties 'grafana' not allowed"),
+        ({"repositories": ["<b>"]}, "at '/repositories/0'"),
         ({"replicas": -1}, "at '/replicas': minimum"),
         ({"resources": 1}, "at '/resources'"),
     ],

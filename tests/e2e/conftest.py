@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from slipway import bundle, shell
+from slipway import access, bundle, shell
 from slipway.kube import Kube
+from slipway.recipes import Plan
 from slipway.settings import ROOT, Settings, load
 
 UP_TIMEOUT = 5400.0  # nothing may be built yet
@@ -76,6 +77,11 @@ class Instance:
     def url(self, service: str, environment: str) -> str:
         """Where a service of an environment answers."""
         return self.json("urls", "--all")[f"{service}.{environment}"]
+
+    @property
+    def plan(self) -> Plan:
+        """Its images and tools, by name, from the source that it was made with."""
+        return access.open(self.settings).plan
 
     @property
     def kube(self) -> Kube:

@@ -18,6 +18,7 @@ from slipway.credentials import Secrets
 from slipway.errors import CommandFailed
 from slipway.settings import Settings, load
 from slipway.waiting import Pending, Ready, wait_for
+from tests.e2e.conftest import Instance
 from tests.programs import program
 
 AUTHOR = git.Identity("somebody", "somebody@example")
@@ -49,9 +50,11 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("git-server")
     settings = replace(load(), home=folder / "home")
     engine = engines.connect(load())
-    image = recipes.plan(load(), engine, "build").image("git-server")
-    if not engine.has_image(image):
-        request.getfixturevalue("instance")  # making an instance makes the image
+    known = [recipes.plan(load(), engine, source).image("git-server") for source in ("build", "pull")]
+    image = next(filter(engine.has_image, known), "")
+    if not image:  # making an instance makes it
+        instance: Instance = request.getfixturevalue("instance")
+        image = instance.plan.image("git-server")
     secrets = credentials.keep(settings)
     kept = {"htpasswd": secrets.htpasswd_file, "webhook": secrets.webhook, gitserver.SIGNERS: secrets.signers_file}
     told = gitserver.files(settings, listeners=())

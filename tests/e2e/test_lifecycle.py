@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from slipway import recipes, registry
+from slipway import registry
 from slipway.engine import Container, connect
 from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
@@ -101,7 +101,7 @@ def stranger(instance: Instance) -> Generator[str]:
     """A container that has nothing to do with Slipway, on the same engine and network."""
     engine = connect(instance.settings)
     name = f"stranger-{time.time_ns()}"
-    image = recipes.plan(instance.settings, engine, "build").image("debian")
+    image = instance.plan.image("debian")
     words = ["sleep", "3600"]
     made = engine.client.containers.run(image, words, name=name, network=registry.NETWORK, init=True, detach=True)
     yield name

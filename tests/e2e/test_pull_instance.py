@@ -1,4 +1,4 @@
-"""A whole instance from images that are pulled: our own ones, served by a mirror under upstream's names."""
+"""A whole instance from images that are pulled: those of another instance, served by a mirror under upstream's names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shutil
 import threading
 import tomllib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -36,23 +36,22 @@ def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factor
     """A minimal instance whose every image came from the mirror; `instance` has made the images that it serves."""
     folder = tmp_path_factory.mktemp("pull")
     engine = engines.connect(instance.settings)
-    plan = recipes.plan(instance.settings, engine, "build")
+    plan = instance.plan
     text = instance.settings.pins.read_text()
     digest = str(instance.settings.versions["pull"]["node"]).partition("@")[2]
-    text = text.replace(f"@{digest}", "")  # no image of ours has that
+    text = text.replace(f"@{digest}", "")  # what is pushed again, or was built, has another
     (folder / "versions.toml").write_text(text)
     with mirror(engine) as running:
         for name, upstream in tomllib.loads(text)["pull"].items():
             image = plan.image(name)
-            if name == "node":
+            if name == "node" and plan.source == "build":
                 image = _self_contained_node(instance, engine, plan, folder)
             running.publish(image, upstream)
-        _forget(instance, engine, folder)
-        with _downloads(instance, folder / "files") as downloads:
+        pinned = recipes.plan(replace(instance.settings, pins=folder / "versions.toml"), engine, "pull").pinned
+        with _set_aside(engine, pinned.values()), _downloads(instance, folder / "files") as downloads:
             made = _up(named, plan, running, downloads, folder)
             yield made
-        made.invoke("down")
-    _forget(instance, engine, folder)
+            made.invoke("down")
 
 
 def test_an_instance_comes_up_from_pulled_images(pulled: Instance) -> None:
@@ -77,11 +76,23 @@ def test_images_says_where_they_came_from(pulled: Instance) -> None:
     assert "pull" in sources
 
 
-def _forget(instance: Instance, engine: Engine, folder: Path) -> None:
-    """Remove what is in the engine under the names of pulled images: an instance of the user's must not find ours there."""
-    pulled = recipes.plan(replace(instance.settings, pins=folder / "versions.toml"), engine, "pull")
-    for local in pulled.pinned.values():
-        engine.untag(local)
+@contextmanager
+def _set_aside(engine: Engine, names: Collection[str]) -> Generator[None]:
+    """Nothing in the engine has the names of pulled images when the block begins: they must be pulled. What had one has it again
+    afterwards, and what was pulled meanwhile has none: an instance of the user's must not find ours there."""
+    aside = {name: f"slipway-test/aside-{number}:1" for number, name in enumerate(names) if engine.has_image(name)}
+    for name, other in aside.items():
+        engine.tag(name, other)
+    for name in names:
+        engine.untag(name)
+    try:
+        yield
+        for name in names:
+            engine.untag(name)
+    finally:
+        for name, other in aside.items():
+            engine.tag(other, name)
+            engine.untag(other)
 
 
 @contextmanager

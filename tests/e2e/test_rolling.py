@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from slipway import applications, engine, genesis, images, recipes, registry, shell, toolbox
+from slipway import applications, engine, genesis, images, registry, shell, toolbox
 from slipway.kube import Object
 from slipway.progress import Phase
 from slipway.waiting import Failed, Pending, Ready, stays, wait_for
@@ -167,7 +167,7 @@ def _pod(name: str, image: str, words: list[str]) -> Object:
 def _with_bad_migration(instance: Instance, folder: Path) -> str:
     """The digest of an image of orders with one more migration, which the database refuses halfway."""
     settings, found = instance.settings, engine.connect(instance.settings)
-    plan, had = recipes.plan(settings, found, "build"), delivering.entry(instance, "dev", "orders").record
+    plan, had = instance.plan, delivering.entry(instance, "dev", "orders").record
     beside = registry.find(found)
     assert beside
     with genesis.source(settings, had.source_commit, ["services"]) as taken:

@@ -10,9 +10,13 @@ import pytest
 import yaml
 from kubernetes.utils.quantity import parse_quantity
 
+from slipway import cluster, engine
 from tests.e2e.conftest import Instance, fetch
 
 ENVIRONMENTS = ("dev", "qa", "stage", "prod")
+
+# What a browser asks with.
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 # Who comes beside what `up` leaves; and what they may ask for of two cores, with the pods that a roll-out has too many.
 GUESTS = ("load", "local")
@@ -72,6 +76,30 @@ def test_urls_are_the_front_door_of_each_environment_and_the_platform(instance: 
     for name in ENVIRONMENTS:
         page = fetch(urls[f"storefront.{name}"], headers={"Accept": "text/html"})
         assert (page.status, page.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
+
+
+def test_every_address_that_is_printed_has_something_to_tell_a_browser(instance: Instance) -> None:
+    told = {name: fetch(url, headers=BROWSER) for name, url in instance.json("urls", "--all").items()}
+    assert len(told) > len(ENVIRONMENTS) * len(instance.settings.services)
+    assert {name: (reply.status, reply.body[:200]) for name, reply in told.items() if reply.status >= 400} == {}
+
+
+def test_a_part_that_was_built_without_its_page_says_so_to_browsers_alone(instance: Instance) -> None:
+    node = cluster.find(instance.settings, engine.connect(instance.settings))
+    assert node
+    assert node.facts
+    urls = instance.json("urls")
+    for name in ("argocd", "prometheus"):
+        said = "This is the API of" in fetch(urls[name], headers=BROWSER).body
+        assert said == (node.facts.source == "build"), name
+        assert "This is the API of" not in fetch(urls[name]).body
+    pins = instance.settings.versions["versions"]
+    assert fetch(f"{urls['argocd']}/api/version", headers=BROWSER).json["Version"].startswith(f"v{pins['argocd']}")
+    assert fetch(f"{urls['argocd']}/api/v1/applications", headers=BROWSER).status == 401
+    assert fetch(f"{urls['prometheus']}/api/v1/query?query=up", headers=BROWSER).json["status"] == "success"
+    for repository in ("app", "gitops-nonprod", "gitops-prod"):
+        assert f"git clone {urls['git']}/{repository}.git" in fetch(urls["git"], headers=BROWSER).body
+        assert fetch(f"{urls['git']}/{repository}.git/info/refs?service=git-upload-pack", headers=BROWSER).status == 401
 
 
 def test_status_names_what_is_wrong_and_up_repairs_it(instance: Instance) -> None:

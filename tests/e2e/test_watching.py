@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from slipway import names
+from slipway.applications import API_VERSION
 from slipway.kube import NOT_YET, rollout
 from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e.conftest import Instance, fetch
@@ -16,6 +18,10 @@ from tests.e2e.conftest import Instance, fetch
 SCRAPE_TIMEOUT = 120.0
 
 RECEIVER = "third-party"
+
+# An application that cannot be applied; and how often that is tried meanwhile: the later times are 15 seconds apart.
+REFUSED = "refused"
+RETRIES = 6
 
 
 def query(instance: Instance, expression: str, *, at: str = "") -> list[dict[str, Any]]:
@@ -71,6 +77,40 @@ def test_prometheus_sends_its_alerts_to_alertmanager(instance: Instance) -> None
     active = fetch(instance.json("urls")["prometheus"] + "/api/v1/alertmanagers").json["data"]["activeAlertmanagers"]
     assert active
     assert fetch(instance.json("urls")["alertmanager"] + "/api/v2/status").json["cluster"]
+
+
+@pytest.fixture
+def refused(instance: Instance) -> Generator[str]:
+    """An application set up like every other, whose syncs fail before they change anything: all that it has is another one's."""
+    real = instance.kube.get("Application", "catalog-dev", namespace=names.ARGOCD, api_version=API_VERSION)
+    assert real
+    meta = {"name": REFUSED, "namespace": names.ARGOCD}
+    instance.kube.apply([{"apiVersion": API_VERSION, "kind": "Application", "metadata": meta, "spec": real["spec"]}])
+    yield REFUSED
+    instance.kube.delete("Application", REFUSED, namespace=names.ARGOCD, api_version=API_VERSION)
+
+
+def test_a_sync_that_is_tried_again_and_again_is_on_its_way_to_an_alert(instance: Instance, refused: str) -> None:
+    prometheus = instance.json("urls")["prometheus"]
+
+    def alert() -> Ready[dict[str, Any]] | Pending:
+        told = fetch(f"{prometheus}/api/v1/alerts").json["data"]["alerts"]
+        own = [
+            one for one in told if (one["labels"]["alertname"], one["labels"].get("name")) == ("ApplicationSyncFailed", refused)
+        ]
+        return Ready(own[0]) if own else Pending("no such alert")
+
+    def retried() -> Ready[None] | Pending:
+        found = instance.kube.get("Application", refused, namespace=names.ARGOCD, api_version=API_VERSION) or {}
+        state = found.get("status", {}).get("operationState", {})
+        told = f"{state.get('phase')} after {state.get('retryCount', 0)} retries: {state.get('message')}"
+        return Ready(None) if state.get("retryCount", 0) >= RETRIES else Pending(told)
+
+    first = wait_for("the alert to be pending", alert, timeout=SCRAPE_TIMEOUT)
+    assert query(instance, f'argocd_app_info{{name="{refused}",operation="sync"}}')
+    wait_for(f"{RETRIES} retries", retried, timeout=SCRAPE_TIMEOUT)
+    # Had there been a moment between two tries at which it was not true, the three minutes would have begun anew.
+    assert wait_for("the alert", alert, timeout=SCRAPE_TIMEOUT)["activeAt"] == first["activeAt"]
 
 
 def test_a_third_party_receives_a_copy_of_every_sample(instance: Instance) -> None:

@@ -165,9 +165,9 @@ def running(instance: Instance, where: Path, *words: str) -> Generator[Loop]:
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of a program that Ctrl-C has reached, with all that it started."""
+    """The exit code of a program that was interrupted; without a terminal it hands that on to what it started."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGINT)
+        process.send_signal(signal.SIGINT)
     try:
         return process.wait(timeout=END_TIMEOUT)
     except subprocess.TimeoutExpired:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from slipway import names
 from slipway.measures import Key, Measured, Traffic
 from slipway.overview import Board
 from slipway.prometheus import Alert, Alertmanager, Prometheus
@@ -44,7 +45,8 @@ def seen(*changed: Service, environments: Iterable[str] = ENVIRONMENTS, monitori
     """An instance in which all is well, but for the services that were changed."""
     replaced = {(row.environment, row.service): row for row in changed}
     rows = [service(name, where) for where in environments for name in (*SERVICES, *STORES)]
-    parts = {"argocd": "argocd", "git": "git", **({"prometheus": "", "alertmanager": ""} if monitoring else {})}
+    doors = [f"{names.FRONT}.{where}" for where in environments]
+    parts = ["argocd", "git", *(["prometheus", "alertmanager"] if monitoring else [])]
     well = Status(
         instance="test",
         state="degraded" if any(row.trouble for row in changed) else "healthy",
@@ -52,7 +54,7 @@ def seen(*changed: Service, environments: Iterable[str] = ENVIRONMENTS, monitori
         kubernetes="v1.36.3",
         node="test-control-plane (running)",
         kubeconfig="/nowhere/kubeconfig",
-        urls={part: f"http://{part}.localhost:8080" for part in parts},
+        urls={name: f"http://{name}.localhost:8080" for name in (*doors, *parts)},
         service_urls={f"{row.service}.{row.environment}": row.url for row in rows if row.url},
         platform=(Part("coredns", "kube-system", 2, 2, ""), Part("argocd-server", "argocd", 1, 1, "")),
         services=tuple(replaced.get((row.environment, row.service), row) for row in rows),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from slipway import board, engine, overview, page, status
+from slipway import board, engine, gitserver, overview, page, status
 from slipway.board import Looker
 from slipway.errors import UsageError
 from slipway.kube import Kube
@@ -22,6 +22,7 @@ from slipway.measures import Key, Measured, Traffic
 from slipway.overview import Board
 from slipway.page import Pages, View
 from slipway.settings import ROOT, Settings
+from slipway.status import Runner
 from tests.unit import boards
 from tests.unit.boards import AT, BUSY, ENVIRONMENTS, SERVICES, STORES, alert, measured, seen, service
 from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, application, workload
@@ -106,18 +107,38 @@ def test_the_top_names_instance_version_platform_and_alerts() -> None:
     assert "test full Kubernetes v1.36.3 platform 2 of 2 ready no alerts" in found.text
 
 
+@pytest.mark.parametrize(
+    ("runner", "said"),
+    [
+        (Runner("develop-3fc99510", 2, "", ""), "runner runs develop-3fc99510, 2 waiting"),
+        (
+            Runner("", 0, "feature/x 3fc995102 passed after 14 s", ""),
+            "looks for pushes , last feature/x 3fc995102 passed after 14 s",
+        ),
+        (
+            Runner("", 0, "", "there is none; pushes wait until `./invoke up` has made it"),
+            "runner there is none; pushes wait until",
+        ),
+    ],
+)
+def test_the_top_says_what_the_runner_does(runner: Runner, said: str) -> None:
+    assert said in shown(boards.board(seen(runner=runner))).text
+
+
 def test_everything_is_linked_to_where_it_answers() -> None:
-    found = shown(boards.board(measures=measured({("dev", "catalog"): BUSY})))
-    for address in (
-        "http://catalog.prod.localhost:8080/version",
-        "http://storefront.stage.localhost:8080",
-        "http://alertmanager.localhost:8080",
-        "applications/catalog-dev.json",
-        "applications/postgresql-prod.json",
-    ):
-        assert address in found.addresses
+    whole = seen()
+    local = {"storefront.local": "http://storefront.local.localhost:8080", "tilt": "http://127.0.0.1:10350"}
+    status = dataclasses.replace(whole, urls={**whole.urls, **local})
+    found = shown(boards.board(status, measured({("dev", "catalog"): BUSY})))
+    services = [url for row in status.services if row.url for url in (row.url, f"{row.url}/version")]
+    asked = [f"applications/{row.service}-{row.environment}.json" for row in status.services]
+    repositories = [f"http://git.localhost:8080/{name}.git" for name in gitserver.repositories(SETTINGS)]
+    for address in (*status.urls.values(), *status.service_urls.values(), *services, *asked, *repositories):
+        assert address in found.addresses, address
     assert any(address.startswith("http://prometheus.localhost:8080/") and "p95" in address for address in found.addresses)
-    assert "http://git.localhost:8080/gitops-prod.git" in found.text
+    counted = {url: found.addresses.count(url) for url in ("http://cart.dev.localhost:8080", "http://cart.prod.localhost:8080")}
+    assert list(counted.values()) == [2, 1], "a service's name leads to the first environment"
+    assert "Argo CD Git Prometheus Alertmanager Storefront in local Tilt" in found.text
 
 
 def test_nothing_is_fetched_from_elsewhere() -> None:

@@ -40,6 +40,12 @@ def monitoring(remote: platform.RemoteWrite | None) -> list[Any]:
     return list(platform.monitoring(load("test"), images=images, port=8083, remote=remote, helm_program=Path("helm")))
 
 
+def gateway(rendered: dict[str, Any], source: str) -> dict[str, Any]:
+    repositories = ("app", "records")
+    platform.gateway(load("test"), image="i", source=source, repositories=repositories, helm_program=Path("helm"))
+    return rendered["gateway"]["values"]
+
+
 def test_no_setting_is_no_copy() -> None:
     assert platform.remote_write({}) is None
 
@@ -102,9 +108,16 @@ def test_a_copy_that_needs_no_secret_has_none(rendered: dict[str, Any]) -> None:
 
 
 def test_the_gateway_takes_the_port_that_is_mapped_and_knows_every_environment(rendered: dict[str, Any]) -> None:
-    platform.gateway(load("test"), image="i", helm_program=Path("helm"))
-    assert rendered["gateway"]["values"]["nodePort"] == 30080
-    assert rendered["gateway"]["values"]["environments"] == ["dev", "qa", "stage", "prod", "local"]
+    values = gateway(rendered, "pull")
+    assert values["nodePort"] == 30080
+    assert values["environments"] == ["dev", "qa", "stage", "prod", "local"]
+    assert values["repositories"] == ["app", "records"]
+
+
+def test_the_gateway_knows_which_parts_have_no_pages_because_they_were_built(rendered: dict[str, Any]) -> None:
+    pins = load().versions["versions"]
+    assert gateway(rendered, "build")["withoutPages"] == {"argocd": pins["argocd"], "prometheus": pins["prometheus"]}
+    assert gateway(rendered, "pull")["withoutPages"] == {"argocd": "", "prometheus": ""}
 
 
 def test_storage_has_a_namespace_of_its_own_and_helm_renders_for_the_pinned_kubernetes(rendered: dict[str, Any]) -> None:

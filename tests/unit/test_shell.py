@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from slipway import shell
 from slipway.errors import CommandFailed, ToolMissing
-from slipway.waiting import Pending, Ready, wait_for
+from slipway.waiting import Pending, Ready, stays, wait_for
 
 
 def python(code: str) -> list[str]:
@@ -282,6 +284,86 @@ def test_an_interactive_program_has_its_time_whoever_looks_after_it(monkeypatch:
     monkeypatch.setattr(shell, "_LOOK", 0.02)
     with pytest.raises(CommandFailed, match=r"ended after 0\.2 s"):
         shell.interactive(["sleep", "60"], timeout=0.2, hopeless=lambda: False)
+
+
+# Counts interrupts, a line for each; another signal ends it.
+COUNTS = """
+import os, signal, sys
+seen = []
+def count(*_):
+    seen.append(1)
+    print("interrupt", len(seen), flush=True)
+signal.signal(signal.SIGINT, count)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+print("ready", os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
+
+# Runs such a program; at a terminal, if it is told one.
+RUNS = """
+import fcntl, os, sys, termios
+from slipway import shell
+program, *terminal = sys.argv[1:]
+for name in terminal:
+    fcntl.ioctl(os.open(name, os.O_RDWR), termios.TIOCSCTTY, 0)
+sys.exit(shell.interactive([sys.executable, "-S", "-c", program]))
+"""
+
+
+@contextmanager
+def counting(log: Path, *terminal: str) -> Generator[int]:
+    """The process id of one that runs such a program, which is ready; it gives the program's exit code when the block ends."""
+    pid = shell.start([sys.executable, "-c", RUNS, COUNTS, *terminal], log_file=log, cwd=Path(shell.__file__).parent.parent)
+    try:
+        eventually("the program to be ready", lambda: log.read_text().endswith("\n"))
+        yield pid
+        os.kill(int(log.read_text().split()[1]), signal.SIGTERM)
+    except BaseException:
+        os.killpg(pid, signal.SIGKILL)
+        raise
+    finally:
+        _, code = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(code) == 7, log.read_text()
+
+
+def interrupts(log: Path) -> int:
+    return log.read_text().count("interrupt")
+
+
+@pytest.fixture
+def terminal() -> Generator[tuple[int, str]]:
+    """A terminal: where its keys are typed, and its name."""
+    keys, screen = pty.openpty()
+    yield keys, os.ttyname(screen)
+    os.close(keys)
+    os.close(screen)
+
+
+def test_an_interrupt_is_handed_on_to_an_interactive_program_without_a_terminal(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with counting(log) as pid:
+        os.kill(pid, signal.SIGINT)
+        eventually("the interrupt", lambda: interrupts(log) == 1)
+
+
+def test_ctrl_c_reaches_an_interactive_program_once(tmp_path: Path, terminal: tuple[int, str]) -> None:
+    log, (keys, name) = tmp_path / "log", terminal
+    with counting(log, name):
+        os.write(keys, b"\x03")
+        eventually("the interrupt", lambda: interrupts(log) == 1)
+        stays("the only one", lambda: Ready(None) if interrupts(log) == 1 else Pending("there is another"), seconds=0.5)
+
+
+def test_whoever_interrupts_this_process_alone_at_a_terminal_is_heard_at_the_second_time(
+    tmp_path: Path, terminal: tuple[int, str]
+) -> None:
+    log, (_, name) = tmp_path / "log", terminal
+    with counting(log, name) as pid:
+        os.kill(pid, signal.SIGINT)
+        stays("not heard", lambda: Ready(None) if interrupts(log) == 0 else Pending("it was heard"), seconds=0.5)
+        os.kill(pid, signal.SIGINT)
+        eventually("the interrupt", lambda: interrupts(log) == 1)
 
 
 def test_which_finds_every_program_of_a_name_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

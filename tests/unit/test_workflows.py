@@ -17,6 +17,7 @@ from invoke.parser import Parser
 import tasks
 from slipway import checks, target
 from slipway.settings import ROOT
+from tests.browser import SCREENSHOTS
 
 FOLDER = ROOT / ".github" / "workflows"
 FILES = sorted(FOLDER.iterdir())
@@ -27,6 +28,7 @@ GRANTED = {"push.yaml": set[str](), "release.yaml": {"id-token"}, "prod.yaml": {
 # Decides whether a registry's login is needed, or whether there is something to keep; never what may be delivered.
 CONDITIONS = {
     "${{ failure() || cancelled() }}",
+    "${{ always() }}",
     "${{ vars.SLIPWAY_AWS_ROLE != '' }}",
     "${{ vars.SLIPWAY_REGISTRY_USER != '' }}",
 }
@@ -121,6 +123,17 @@ def test_what_failed_is_kept_wherever_tests_run() -> None:
             # Evidence is kept; passwords and keys, which lie beside it, are not.
             folder = home.removeprefix("${{ github.workspace }}/")
             assert kept["with"]["path"].split() == ["build/reports", f"{folder}/evidence"]
+
+
+def test_the_pictures_that_a_browser_took_are_kept_of_every_run() -> None:
+    jobs = load(FOLDER / "push.yaml")["jobs"]
+    kept = {
+        name: step["with"]["path"]
+        for name, job in jobs.items()
+        for step in job["steps"]
+        if str(step.get("uses")).startswith("actions/upload-artifact@") and step["if"] == "${{ always() }}"
+    }
+    assert kept == {"e2e": str(SCREENSHOTS.relative_to(ROOT))}
 
 
 @each_file
