@@ -64,7 +64,7 @@ def run(
     limit = (timeout or CI_TIMEOUT) if ci else 0.0
     environ = environment(found, program)
     watch = crashing.Watch(found.kube, lambda: crashing.deployed(program, environ, chosen))
-    with instance.tilt(settings, page):
+    with instance.tilt(settings, page) as hold:
         for line in _where(found, page, ci=ci):
             progress.note(line)
         try:
@@ -74,6 +74,9 @@ def run(
                 cwd=settings.root,
                 timeout=limit + _LAST_WORDS if limit else None,
                 hopeless=watch.hopeless if ci else None,
+                # Whatever ends this process, Tilt stays known, and the only one.
+                keep=[hold.descriptor],
+                started=hold.share,
             )
         finally:
             progress.note("\nTilt has ended. What it made in `local` runs on; `./invoke dev --down` removes it.")

@@ -25,7 +25,7 @@ def test_nothing_is_measured_beside_a_tilt_that_runs_already(tmp_path: Path, mon
     found: Any = type("Found", (), {"settings": settings, "port": 1})()
     monkeypatch.setattr(access, "open", lambda *_: found)
     monkeypatch.setattr(toolbox, "get", lambda *_: Path("kubectl"))
-    monkeypatch.setattr(instance, "find_tilt", lambda _: Tilt(1, "http://127.0.0.1:10350"))
+    monkeypatch.setattr(instance, "find_tilt", lambda _: Tilt("http://127.0.0.1:10350"))
     with pytest.raises(UsageError, match=r"127\.0\.0\.1:10350"):
         bench_dev.bench_dev(settings, runs=1, progress=Progress())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,9 @@ class World:
 
     def _tilt(self, argv: Sequence[Any], **options: Any) -> int:
         self.started = {"argv": [str(word) for word in argv], **options, "during": instance.find_tilt(self.settings)}
+        options["started"](4711)
+        there = instance.find_tilt(self.settings)
+        self.started["started"] = there.pids if there else None
         if options["hopeless"]:
             options["hopeless"]()
         return 3
@@ -231,29 +236,46 @@ def test_what_stays_and_how_it_goes_is_said_at_the_end(world: World) -> None:
 
 def test_there_is_one_tilt_an_instance_and_it_is_known_while_it_runs(world: World) -> None:
     world.run(port=12345)
-    assert world.started["during"] == instance.Tilt(os.getpid(), "http://127.0.0.1:12345")
+    assert world.started["during"] == instance.Tilt("http://127.0.0.1:12345", (os.getpid(),))
     assert instance.find_tilt(world.settings) is None
     with instance.tilt(world.settings, "http://127.0.0.1:1"), pytest.raises(UsageError, match=r"http://127\.0\.0\.1:1"):
         world.run()
 
 
-def test_ending_tilt_asks_first_and_waits_until_it_has_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not instance.end_tilt(world.settings)
-    sent: list[int] = []
-    with instance.tilt(world.settings, "http://127.0.0.1:1"):
-        file = (world.settings.folder / "dev" / "tilt.json").open("a")
-    fcntl.flock(file, fcntl.LOCK_EX)
+def test_tilt_is_known_and_the_only_one_when_who_started_it_was_killed(world: World) -> None:
+    code = "import sys, time; print(flush=True); time.sleep(600)"
+    starter = f"""
+import subprocess, sys
+from pathlib import Path
+from slipway import instance
+from slipway.settings import Settings
+with instance.tilt(Settings(Path({str(ROOT)!r}), Path({str(world.settings.home)!r}), "test"), "http://127.0.0.1:1") as hold:
+    tilt = subprocess.Popen([sys.executable, "-c", {code!r}], pass_fds=[hold.descriptor])
+    hold.share(tilt.pid)
+    tilt.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE) as invoked:
+        assert invoked.stdout
+        invoked.stdout.readline()
+        there = instance.find_tilt(world.settings)
+        invoked.kill()
+    assert there and len(there.pids) == 2
+    try:
+        assert instance.find_tilt(world.settings) == there
+        with pytest.raises(UsageError, match=r"runs for instance 'test' already: http://127\.0\.0\.1:1"):
+            world.run()
+        assert instance.end_tilt(world.settings)
+        assert world.run() == 3
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(there.pids[1], signal.SIGKILL)
 
-    def kill(pid: int, number: int) -> None:
-        assert pid == os.getpid()
-        sent.append(number)
-        if number == signal.SIGKILL:
-            file.close()
 
-    monkeypatch.setattr(os, "kill", kill)
-    monkeypatch.setattr(instance, "TILT_TIMEOUT", 0.1)
-    assert instance.end_tilt(world.settings)
-    assert sent == [signal.SIGTERM, signal.SIGKILL]
+def test_tilt_gets_the_lock_and_its_number_is_known(world: World) -> None:
+    world.run()
+    [descriptor] = world.started["keep"]
+    assert descriptor > 2
+    assert world.started["started"] == (os.getpid(), 4711)
 
 
 def test_down_empties_local_and_leaves_it_as_up_made_it(world: World) -> None:
