@@ -1,0 +1,29 @@
+"""The image of the inner loop, as services/Dockerfile has it, and what is said of it elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from slipway import names
+from slipway.dev import told
+from slipway.settings import ROOT
+
+
+def stage(name: str) -> dict[str, str]:
+    """The last instruction of each kind in a stage of the recipe."""
+    text = (ROOT / "services" / "Dockerfile").read_text().replace("\\\n", " ")
+    parts = re.split(r"^FROM ", text, flags=re.MULTILINE)
+    [found] = [part for part in parts if part.partition("\n")[0].endswith(f" AS {name}")]
+    lines = [line.partition(" ") for line in found.splitlines() if line and not line.startswith("#")]
+    return {instruction: rest for instruction, _, rest in lines}
+
+
+def test_saved_files_and_the_call_to_reload_go_where_the_container_looks_for_them() -> None:
+    words = json.loads(stage("live")["ENTRYPOINT"])
+    assert words[words.index("serve") + 2 :] == [told.COPY, told.CONTROL]
+    assert told.RELOAD[-2:] == ("reload", told.CONTROL)
+
+
+def test_it_is_known_as_ours_whatever_tilt_calls_it() -> None:
+    assert stage("live")["LABEL"] == f"{names.OWNER_LABEL}={names.OWNER}"
