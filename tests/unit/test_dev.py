@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,74 +16,17 @@ from typing import Any
 
 import pytest
 import yaml
+from invoke.context import Context
+from invoke.exceptions import Exit
 
-from slipway import access, engine, helm, instance, registry, shell
-from slipway.dev import crashing, ground, running, told
+import tasks
+from slipway import access, dev, instance
+from slipway.dev import crashing, ground, running
 from slipway.errors import SlipwayError, UsageError
-from slipway.settings import ROOT, Settings
-from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, workload
+from slipway.settings import ROOT
+from tests.unit.fake_cluster import FakeKube, workload
 from tests.unit.fakes import Screen
-
-SERVICES = ("cart", "catalog", "orders", "storefront")
-STORES = ("postgresql", "valkey")
-DIGEST = f"sha256:{'d' * 64}"
-
-
-def template(chart: Path, *, values: Mapping[str, Any], release: str, namespace: str, **_: Any) -> list[dict[str, Any]]:
-    """What Helm would make: the workload, its account, and a Job where there are migrations."""
-    first = {"argocd.argoproj.io/sync-wave": "-1"}
-
-    def item(kind: str, name: str = release, **annotations: str) -> dict[str, Any]:
-        return {"kind": kind, "metadata": {"name": name, "namespace": namespace, "annotations": annotations}}
-
-    store = chart.name != "microservice"
-    image = f"{values['image']['repository']}@{values['image']['digest']}"
-    made = [item("StatefulSet" if store else "Deployment") | {"image": image}, item("Service"), item("ConfigMap")]
-    made += [] if store else [item("ServiceAccount", **first)]
-    made += [item("Job", f"{release}-migrate-12345678", **first)] if values.get("migrations") else []
-    return made
-
-
-class World:
-    """An instance that runs, with what dev runs in it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-        self.settings = Settings(ROOT, home, "test")
-        self.settings.folder.mkdir(parents=True)
-        for name in ("kubeconfig", "kubeconfig-developer"):
-            (self.settings.folder / name).touch()
-        self.engine = FakeEngine(test=FakeNode(port=8081))
-        self.kube = FakeKube(
-            *(workload(name, "dev") for name in SERVICES),
-            *(workload(name, "dev", kind="StatefulSet") for name in STORES),
-        )
-        self.held = True
-        self.started: dict[str, Any] = {}
-        monkeypatch.setattr(engine, "find", lambda _: self.engine)
-        monkeypatch.setattr(self.engine, "has_image", lambda _: self.held)
-        monkeypatch.setattr(access, "Kube", lambda *_: self.kube)
-        monkeypatch.setattr(ground, "Kube", lambda *_: self.kube)
-        monkeypatch.setattr(registry, "find", lambda _: registry.Registry(5001, "slipway-registry", "running", "image"))
-        monkeypatch.setattr(helm, "template", template)
-        monkeypatch.setattr(access.Access, "helm", Path("helm"))
-        monkeypatch.setattr(running, "_program", lambda *_: Path("/tools/tilt"))
-        monkeypatch.setattr(shell, "interactive", self._tilt)
-
-    def _tilt(self, argv: Sequence[Any], **options: Any) -> int:
-        self.started = {"argv": [str(word) for word in argv], **options, "during": instance.find_tilt(self.settings)}
-        options["started"](4711)
-        there = instance.find_tilt(self.settings)
-        self.started["started"] = there.pids if there else None
-        if options["hopeless"]:
-            options["hopeless"]()
-        return 3
-
-    def facts(self, *services: str) -> dict[str, Any]:
-        return told.facts(self.settings, services)
-
-    def run(self, *services: str, **options: Any) -> int:
-        self.screen = Screen()
-        return running.run(self.settings, services, progress=self.screen.progress, **options)
+from tests.unit.loops import DIGEST, SERVICES, STORES, World
 
 
 @pytest.fixture
@@ -118,6 +62,14 @@ def test_a_service_that_dev_does_not_run_is_left_out_when_others_are_worked_on(w
     world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "orders"]
     assert "orders" not in by_name(world.facts("cart")["services"])
     assert "orders" in by_name(world.facts()["services"])
+
+
+def test_a_store_that_dev_does_not_run_yet_is_told_with_who_needs_it(world: World) -> None:
+    world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "valkey"]
+    with pytest.raises(UsageError, match=r"dev has no valkey yet, which cart needs: `\./invoke status`"):
+        world.facts()
+    world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "cart"]
+    assert tuple(by_name(world.facts("catalog")["stores"])) == ("postgresql",), "nobody who is there needs it"
 
 
 def test_stores_are_those_of_dev_and_wait_for_nobody(world: World) -> None:
@@ -228,6 +180,49 @@ def test_a_run_for_machines_ends_with_the_reason_once_a_service_cannot_come_up(
     assert world.run() == 3, "a developer may still mend it"
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"ci": True, "timeout": -5}, "--timeout=-5 is over before it begins"),
+        ({"timeout": 60}, "--timeout is for --ci"),
+        ({"port": -1}, "--port=-1 is no port"),
+        ({"port": 65536}, "--port=65536 is no port"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(world: World, options: Mapping[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=f"^{says}"):
+        world.run(**options)
+    assert world.started == {}
+
+
+def test_a_port_that_is_taken_is_refused_when_it_was_asked_for_and_passed_over_when_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {taken} is taken"):
+            world.run(port=taken)
+        assert world.started == {}
+        monkeypatch.setattr(running, "PREFERRED_PORT", taken)
+        world.run()
+        argv = world.started["argv"]
+        assert int(argv[argv.index("--port") + 1]) != taken
+
+
+def test_a_removal_stands_alone() -> None:
+    dev.alone("--down", [], ci=False, port=0, timeout=0)
+    with pytest.raises(UsageError, match=r"^--down is for the whole of `local`: leave catalog and --ci out"):
+        dev.alone("--down", ["catalog"], ci=True, port=0)
+
+
+def test_a_removal_with_other_words_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "down", lambda *_, **__: pytest.fail("it was removed"))
+    for words, flags in ((["catalog"], {}), ([], {"ci": True}), ([], {"port": 1}), ([], {"timeout": 1})):
+        with pytest.raises(Exit) as refused:
+            tasks.dev(Context(), words, down=True, **flags)
+        assert refused.value.code == 2
+
+
 def test_what_stays_and_how_it_goes_is_said_at_the_end(world: World) -> None:
     world.run()
     assert "http://storefront.local.localhost:8081" in world.screen.text
@@ -276,6 +271,23 @@ def test_tilt_gets_the_lock_and_its_number_is_known(world: World) -> None:
     [descriptor] = world.started["keep"]
     assert descriptor > 2
     assert world.started["started"] == (os.getpid(), 4711)
+
+
+def test_what_a_removal_that_was_cut_off_has_left_is_made_good(world: World) -> None:
+    world.kube.objects.append({"kind": "Namespace", "metadata": {"name": "local", "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    looked: list[str] = []
+
+    def get(kind: str, name: str, **_: Any) -> dict[str, Any] | None:
+        looked.append(name)
+        if len(looked) == 3:
+            world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "local"]
+        return FakeKube.get(world.kube, kind, name)
+
+    world.kube.get = get  # type: ignore[method-assign]
+    world.run()
+    assert len(looked) == 3, "it is waited for"
+    made = [f"{item['kind']}/{item['metadata']['name']}" for item in world.kube.objects]
+    assert {"Namespace/local", "RoleBinding/developer", "Secret/valkey"} <= set(made)
 
 
 def test_down_empties_local_and_leaves_it_as_up_made_it(world: World) -> None:
