@@ -192,7 +192,7 @@ def _service(found: Access, entry: Entry, *, live: bool) -> dict[str, Any]:
         "objects": _objects([item for item in entry.manifests if item not in before]),
         "jobs": [{"workload": job, "name": f"{name}-migrations", "objects": _objects(before)} for job in jobs],
         "url": names.url(name, port=found.port, environment=names.LOCAL),
-        "tests": ["./invoke", "test.services", "--only", f"own_tests and {name}"],
+        "tests": ["./invoke", "test.services", "--only", f"own_tests_pass[{name}]"],
     }
 
 

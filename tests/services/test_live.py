@@ -171,6 +171,14 @@ def test_code_that_does_not_start_leaves_the_former_process_serving_and_the_next
     assert live.title() == "Mended"
 
 
+def test_a_module_that_is_gone_is_missed_though_the_former_process_has_it(live: Live) -> None:
+    (live.copy / "products.py").unlink()
+    done = live.reload()
+    assert done.code == 1
+    assert "No module named 'products'" in done.stderr
+    assert live.title() == TITLE
+
+
 def test_a_service_that_gives_up_tells_its_own_reason(live: Live) -> None:
     (live.copy.parent / "config.yaml").write_text("no_such_key: 1\n")
     live.edit(TITLE, "Changed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -20,10 +21,11 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks
-from slipway import access, dev, instance
+from slipway import access, dev, instance, shell
 from slipway.dev import crashing, ground, running
 from slipway.errors import SlipwayError, UsageError
 from slipway.settings import ROOT
+from tests.e2e import tilting
 from tests.unit.fake_cluster import FakeKube, workload
 from tests.unit.fakes import Screen
 from tests.unit.loops import DIGEST, SERVICES, STORES, World
@@ -91,6 +93,17 @@ def test_what_a_migration_needs_comes_with_it_and_not_with_the_service_that_wait
 
 def test_the_context_is_one_that_can_change_nothing_but_local(world: World) -> None:
     assert world.facts()["context"] == "kind-test-developer"
+
+
+def test_the_tests_of_a_service_are_its_own_and_no_others(world: World) -> None:
+    services = by_name(world.facts()["services"])
+    argv = [sys.executable, "-m", "pytest", "tests/services/test_own_tests.py", "--collect-only", "--quiet", "-k"]
+    for expression, found in (
+        (services["cart"]["tests"][-1], ["cart"]),
+        (services["cart"]["tests"][-1].replace("cart", "car"), []),
+    ):
+        said = shell.run([*argv, expression], cwd=ROOT, check=False).stdout
+        assert re.findall(r"::test_\w+\[(\w+)\]$", said, re.MULTILINE) == found, said
 
 
 def test_nothing_that_is_secret_is_told(world: World) -> None:
@@ -307,3 +320,13 @@ def test_down_empties_local_and_leaves_it_as_up_made_it(world: World) -> None:
     again = [item for item in world.kube.objects if item["kind"] in ("Namespace", "RoleBinding")]
     assert [item["metadata"]["name"] for item in again] == ["local", "developer"]
     assert again[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+def test_what_the_readme_has_one_change_is_there_and_is_changed(tmp_path: Path) -> None:
+    first, second = tilting.printed(ROOT)
+    assert first.startswith("./invoke dev ")
+    template = "services/storefront/templates/base.html"
+    (tmp_path / template).parent.mkdir(parents=True)
+    (tmp_path / template).write_text((ROOT / template).read_text())
+    shell.run(["bash", "-c", second], cwd=tmp_path)
+    assert "Saved a second ago." in (tmp_path / template).read_text()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
-from slipway import names
+import pytest
+
+from slipway import engine, names
 from slipway.dev import told
 from slipway.settings import ROOT
 
@@ -27,3 +31,12 @@ def test_saved_files_and_the_call_to_reload_go_where_the_container_looks_for_the
 
 def test_it_is_known_as_ours_whatever_tilt_calls_it() -> None:
     assert stage("live")["LABEL"] == f"{names.OWNER_LABEL}={names.OWNER}"
+
+
+@pytest.mark.parametrize("name", ["main.py~", "#main.py#", ".#main.py", ".main.py.swp", "4913", "test/test_it.py", "README.md"])
+def test_what_is_not_the_services_and_what_editors_leave_is_no_part_of_it(tmp_path: Path, name: str) -> None:
+    shutil.copy(ROOT / "services" / ".dockerignore", tmp_path)
+    for file in ("cart/main.py", f"cart/{name}"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert list(engine.context_files(tmp_path)) == ["cart/main.py"]
