@@ -95,15 +95,11 @@ def test_the_context_is_one_that_can_change_nothing_but_local(world: World) -> N
     assert world.facts()["context"] == "kind-test-developer"
 
 
-def test_the_tests_of_a_service_are_its_own_and_no_others(world: World) -> None:
-    services = by_name(world.facts()["services"])
-    argv = [sys.executable, "-m", "pytest", "tests/services/test_own_tests.py", "--collect-only", "--quiet", "-k"]
-    for expression, found in (
-        (services["cart"]["tests"][-1], ["cart"]),
-        (services["cart"]["tests"][-1].replace("cart", "car"), []),
-    ):
-        said = shell.run([*argv, expression], cwd=ROOT, check=False).stdout
-        assert re.findall(r"::test_\w+\[(\w+)\]$", said, re.MULTILINE) == found, said
+def test_the_tests_of_a_service_are_its_own_and_not_those_of_a_longer_name(world: World) -> None:
+    own = by_name(world.facts()["services"])["cart"]["tests"][-1]
+    argv = [sys.executable, "-m", "pytest", "tests/services/test_own_tests.py", "--collect-only", "--quiet"]
+    said = shell.run([*argv, "-k", f"{own} or {own.replace('cart', 'cat')}"], cwd=ROOT, check=False).stdout
+    assert re.findall(r"::test_\w+\[(\w+)\]$", said, re.MULTILINE) == ["cart"], said
 
 
 def test_nothing_that_is_secret_is_told(world: World) -> None:

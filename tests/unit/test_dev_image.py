@@ -39,4 +39,4 @@ def test_what_is_not_the_services_and_what_editors_leave_is_no_part_of_it(tmp_pa
     for file in ("cart/main.py", f"cart/{name}"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    assert list(engine.context_files(tmp_path)) == ["cart/main.py"]
+    assert set(engine.context_files(tmp_path)) == {".dockerignore", "cart/main.py"}
