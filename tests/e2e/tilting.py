@@ -99,7 +99,8 @@ class Loop:
 
         def probe() -> Ready[None] | Pending:
             things = json.loads(self.tilt("get", "uiresources", "--output=json"))["items"]
-            busy = [one["metadata"]["name"] for one in things if one["status"].get("updateStatus") in ("pending", "in_progress")]
+            states = {one["metadata"]["name"]: (one.get("status") or {}).get("updateStatus") for one in things}
+            busy = [name for name, state in states.items() if state in ("pending", "in_progress")]
             found = self.instance.kube.list("Deployment", namespace=names.LOCAL, api_version="apps/v1")
             busy += [one["metadata"]["name"] for one in found if not isinstance(kube.rollout(one), Ready)]
             # What was just saved is noticed a moment later.
