@@ -103,6 +103,7 @@ def dev(
     from slipway.progress import Progress
 
     if down:
+        dev.alone("--down", service, ci=ci, port=port, timeout=timeout)
         return cli.answer(dev.down(settings.load(name), progress=Progress()), json=json, show=dev.show_down)
     return dev.run(settings.load(name), service, port=port, ci=ci, timeout=timeout, progress=Progress())
 

@@ -6,13 +6,16 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slipway import agent, cluster, dockerd, engine, instance, registry
+from slipway import agent, cluster, dockerd, engine, held, instance, registry
 from slipway.errors import UsageError
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+# Seconds: it ends its compilers first.
+_COMPILER_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ def _remove(settings: Settings, found: engine.Engine | None) -> list[str]:
 
 def _purge(settings: Settings, found: engine.Engine | None) -> list[str]:
     removed: list[str] = []
+    # What `up --tilt` has begun would fill again what is removed here.
+    if held.end(settings.compiling, "what compiles Tilt", patience=_COMPILER_TIMEOUT):
+        removed.append("what compiled Tilt")
     if found:
         if registry.remove(found):
             removed.append("registry")

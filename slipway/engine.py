@@ -208,8 +208,7 @@ class Engine:
         with asking("our images"):
             labelled = self.client.images.list(filters={"label": f"{names.OWNER_LABEL}={names.OWNER}"})
             tags = {tag for image in labelled for tag in image.tags}
-            ours = re.compile(r"(localhost:\d+/)?slipway/.*")
-            tags |= {tag for image in self.client.images.list() for tag in image.tags if ours.fullmatch(tag)}
+            tags |= {tag for image in self.client.images.list() for tag in image.tags if ours(tag)}
             for tag in sorted(tags):
                 try:
                     self.client.images.remove(tag, force=True)
@@ -227,6 +226,12 @@ class Engine:
         with asking("containers"):
             foreign = [one for one in self.client.containers.list() if one.labels.get(names.OWNER_LABEL) != names.OWNER]
         return not foreign and dockerd.stop(settings)
+
+
+def ours(tag: str) -> bool:
+    """Whether an image's name is one that Slipway gives, or Tilt in its stead; here or for a registry of this machine."""
+    # Tilt puts another sign in the place of each slash.
+    return re.fullmatch(rf"(localhost:\d+/)?({names.OWNER}/|{names.LIVE_IMAGES}[/_]).*", tag) is not None
 
 
 def find(settings: Settings) -> Engine | None:
@@ -372,4 +377,4 @@ def _innermost(error: BaseException) -> str:
     return str(found[-1]).lower() if found else str(error).splitlines()[0]
 
 
-__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "context_files", "credentials", "find", "refusal"]
+__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "context_files", "credentials", "find", "ours", "refusal"]

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
-import os
-import signal
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway import names
-from slipway.errors import UsageError, WaitTimeout
+from slipway import held, names
+from slipway.errors import UsageError
+from slipway.held import Hold
 from slipway.kube import Kube, Object
 from slipway.settings import Settings
-from slipway.waiting import Pending, Ready, wait_for
 
 _PLATFORM = "platform"
 
 # Seconds that Tilt may take to end: it ends what it runs first.
 TILT_TIMEOUT = 30.0
-_KILL_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
@@ -35,10 +30,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Tilt:
-    """The Tilt of an instance: the process that started it, and the URL of its page."""
+    """The Tilt of an instance.
 
-    pid: int
+    Attributes:
+        page: The URL of its page; empty when that is not known.
+        pids: The process that started it, and its own.
+    """
+
     page: str
+    pids: tuple[int, ...] = ()
 
 
 @contextmanager
@@ -70,8 +70,8 @@ def locked(settings: Settings, command: str) -> Generator[None]:
 
 
 @contextmanager
-def tilt(settings: Settings, page: str) -> Generator[None]:
-    """Be the one Tilt of an instance while this block runs; what is known of it goes with the process.
+def tilt(settings: Settings, page: str) -> Generator[Hold]:
+    """Be the one Tilt of an instance while this block runs, and as long as any program that gets the descriptor.
 
     Args:
         settings: The instance's.
@@ -80,35 +80,22 @@ def tilt(settings: Settings, page: str) -> Generator[None]:
     Raises:
         UsageError: There is one already.
     """
-    file = _tilt_file(settings)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+") as opened:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            hold = stack.enter_context(held.take(_tilt_file(settings), page=page))
+        except held.Taken:
             there = find_tilt(settings)
             raise UsageError(
-                f"Tilt runs for instance {settings.instance!r} already{f': {there.page}' if there else ''}. "
+                f"Tilt runs for instance {settings.instance!r} already{f': {there.page}' if there and there.page else ''}. "
                 "End it with Ctrl-C where it runs, or by `./invoke dev --down`."
             ) from None
-        opened.truncate(0)
-        opened.write(json.dumps({"pid": os.getpid(), "page": page}))
-        opened.flush()
-        yield
+        yield hold
 
 
 def find_tilt(settings: Settings) -> Tilt | None:
     """The Tilt that runs for an instance, or None."""
-    file = _tilt_file(settings)
-    if not file.is_file():
-        return None
-    with file.open() as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with contextlib.suppress(ValueError, TypeError):  # it is just being written
-                return Tilt(**json.loads(opened.read()))
-    return None
+    found = held.find(_tilt_file(settings))
+    return Tilt(str(found.said.get("page", "")), found.pids) if found else None
 
 
 def end_tilt(settings: Settings) -> bool:
@@ -117,24 +104,7 @@ def end_tilt(settings: Settings) -> bool:
     Raises:
         WaitTimeout: Nothing ends it.
     """
-    there = find_tilt(settings)
-    if there is None:
-        return False
-    for number, patience in ((signal.SIGTERM, TILT_TIMEOUT), (signal.SIGKILL, _KILL_TIMEOUT)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(there.pid, number)
-        try:
-            wait_for(
-                f"Tilt (process {there.pid}) to end",
-                lambda: Pending("it runs") if find_tilt(settings) else Ready(None),
-                timeout=patience,
-                hint=f"End it by hand: kill -9 {there.pid}",
-            )
-            return True
-        except WaitTimeout:
-            if number is signal.SIGKILL:
-                raise
-    return True
+    return held.end(_tilt_file(settings), "Tilt", patience=TILT_TIMEOUT)
 
 
 def _tilt_file(settings: Settings) -> Path:

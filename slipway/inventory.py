@@ -111,7 +111,7 @@ def _images(settings: Settings, found: Engine, now: float) -> Iterable[Kept]:
         listed: list[Any] = found.client.images.list()
         held = [(image.id, image.attrs, dict(image.labels or {}), image.tags) for image in listed]
     for ident, attrs, labels, tags in held:
-        ours = [tag for tag in tags if _is_ours(tag)]
+        ours = [tag for tag in tags if engine.ours(tag)]
         if labels.get(names.OWNER_LABEL) == names.OWNER and not tags:
             ours = [ident]  # a newer image has taken its name
         for tag in ours:
@@ -127,11 +127,6 @@ def _images(settings: Settings, found: Engine, now: float) -> Iterable[Kept]:
                 age=int(now - datetime.fromisoformat(attrs["Created"][:19] + "+00:00").timestamp()),
                 state=state,
             )
-
-
-def _is_ours(tag: str) -> bool:
-    host, _, rest = tag.partition("/")
-    return tag.startswith(f"{names.OWNER}/") or (host.startswith("localhost:") and rest.startswith(f"{names.OWNER}/"))
 
 
 def _artefacts(settings: Settings, found: Engine | None, now: float) -> Iterable[Kept]:

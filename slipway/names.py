@@ -25,6 +25,9 @@ ENVIRONMENT_LABEL = "slipway.dev/environment"
 TIER_LABEL = "slipway.dev/tier"
 OWNER = "slipway"
 
+# The first part of the names that images of the inner loop have.
+LIVE_IMAGES = f"{OWNER}-live"
+
 
 def repository(name: str) -> str:
     """The address of a Git repository inside the cluster."""

@@ -105,6 +105,11 @@ class Settings:
         return self.home / "cache"
 
     @property
+    def compiling(self) -> Path:
+        """The file that says who compiles Tilt in the background of everything."""
+        return self.cache / "tilt.json"
+
+    @property
     def cluster(self) -> Path:
         """The data folder of the checkout."""
         return self.root / "cluster"

@@ -182,8 +182,17 @@ def _converse(
     return b"".join(output).decode(errors="replace"), b"".join(lines).decode(errors="replace"), late.is_set()
 
 
-def start(argv: Argv, *, log_file: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+def start(
+    argv: Argv, *, log_file: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, keep: Sequence[int] = ()
+) -> int:
     """The process id of a program that outlives this one, its output appended to `log_file`.
+
+    Args:
+        argv: The program and its arguments; no shell reads them.
+        log_file: Takes all that it prints.
+        env: Added to this process's environment, for it alone.
+        cwd: Where it runs.
+        keep: Descriptors of this process that it gets too.
 
     Raises:
         ToolMissing: There is no such program.
@@ -200,6 +209,7 @@ def start(argv: Argv, *, log_file: Path, env: Mapping[str, str] | None = None, c
                 cwd=cwd,
                 env={**os.environ, **env} if env else None,
                 start_new_session=True,
+                pass_fds=keep,
             )
         except OSError as error:
             raise _missing(words[0], cwd, error) from None
@@ -215,6 +225,8 @@ def interactive(
     timeout: float | None = None,
     hint: str = "",
     hopeless: Callable[[], bool] | None = None,
+    keep: Sequence[int] = (),
+    started: Callable[[int], None] | None = None,
 ) -> int:
     """The exit code of a program that has the user's terminal while it runs; 128 and more when a signal ended it.
 
@@ -225,6 +237,8 @@ def interactive(
         timeout: Seconds until it is asked to end, and soon after ended; None for never.
         hint: What the user can do when it does not end in time; the last line of the error.
         hopeless: Asked every other second whether it is to be ended, because what it waits for will not come.
+        keep: Descriptors of this process that it gets too.
+        started: Told its process id.
 
     Raises:
         ToolMissing: There is no such program.
@@ -233,13 +247,16 @@ def interactive(
     words = [os.fspath(word) for word in argv]
     log.debug("interactive %s", shlex.join(words))
     try:
-        process = subprocess.Popen(words, env={**os.environ, **env} if env else None, cwd=cwd)
+        process = subprocess.Popen(words, env={**os.environ, **env} if env else None, cwd=cwd, pass_fds=keep)
     except OSError as error:
         raise _missing(words[0], cwd, error) from None
     deadline = None if timeout is None else time.monotonic() + timeout
     interrupts = 0
     while True:
         try:
+            if started:
+                tell, started = started, None
+                tell(process.pid)
             left = [] if deadline is None else [max(0.0, deadline - time.monotonic())]
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(min([*left, *([_LOOK] if hopeless else [])], default=None))

@@ -187,7 +187,7 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
         kubernetes=((this or {}).get("status") or {}).get("nodeInfo", {}).get("kubeletVersion", ""),
         node=f"{node.name} ({node.state})",
         kubeconfig=str(settings.kubeconfig),
-        urls={**instance.urls(settings, facts, node.http_port), **fronts, **({"tilt": tilt.page} if tilt else {})},
+        urls={**instance.urls(settings, facts, node.http_port), **fronts, **({"tilt": tilt.page} if tilt and tilt.page else {})},
         # A service may have come by the pipeline from a branch that this checkout does not have.
         service_urls={
             **instance.service_urls(settings, facts, node.http_port),

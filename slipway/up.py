@@ -69,6 +69,7 @@ def up(
 
     Raises:
         UsageError: A name is not valid, or the instance was made with another profile or source.
+        ToolMissing: Tilt is asked for, and cannot be compiled here.
         Unfit: The machine cannot run it; the message has the numbers.
         PhaseFailed: A phase failed; the message says what was waited for and where the evidence is.
     """
@@ -76,6 +77,8 @@ def up(
         raise unknown("source", source, SOURCES)
     if profile:
         settings.profile(profile)
+    if with_tilt:
+        tilt.require(settings)
     remote = platform.remote_write()
     started = time.monotonic()
     with instance.locked(settings, "up"), progress.showing():

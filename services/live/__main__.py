@@ -45,9 +45,16 @@ def reload(control: str) -> int:
             print("the service is about to start, with what was saved")
             return 0
         answer = b""
-        while data := asking.recv(_RECEIVE):
-            answer += data
-    said = json.loads(answer)
+        try:
+            while data := asking.recv(_RECEIVE):
+                answer += data
+            said = json.loads(answer)
+        except TimeoutError:
+            print(f"no answer within {_PATIENCE:g} s; what was saved is there, and the log says how it goes on", file=sys.stderr)
+            return 1
+        except (ConnectionError, ValueError):  # nothing of an answer, or a part
+            print("the container ended while it was asked; the next one begins with what was saved", file=sys.stderr)
+            return 1
     print(said["text"], file=sys.stdout if said["ok"] else sys.stderr)
     return 0 if said["ok"] else 1
 

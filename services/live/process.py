@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 _RECEIVE = 65_536
+
+# What <sys/prctl.h> calls it.
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(eq=False)
@@ -45,15 +49,20 @@ class Closable(Protocol):
         """Give it back."""
 
 
-def become(folder: Path, listener: socket.socket, says: int, notes: int, ends: Sequence[Closable]) -> NoReturn:
+def become(
+    folder: Path, listener: socket.socket, says: int, notes: int, ends: Sequence[Closable], *, supervisor: int
+) -> NoReturn:
     """Be the service from now on: in a new process, which takes nothing along but the port and its two pipes."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    for end in ends:
-        end.close()
     code = 1
     try:
+        end_with(supervisor)
+        signal.set_wakeup_fd(-1)
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        for end in ends:
+            end.close()
         code = serve(folder, listener, says, notes)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
@@ -65,6 +74,14 @@ def become(folder: Path, listener: socket.socket, says: int, notes: int, ends: S
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         os._exit(code)
+
+
+def end_with(supervisor: int) -> None:
+    """End when the supervisor does, in whatever way: nobody would know of this process any more, which holds the port."""
+    with contextlib.suppress(OSError, AttributeError):  # no such function
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:  # it has ended before that
+        os._exit(1)
 
 
 def serve(folder: Path, listener: socket.socket, says: int, notes: int) -> int:

@@ -24,6 +24,9 @@ LEAST_LIFE = 5.0
 # Seconds without a change after which what was saved is taken to be whole. If it was not, what comes later starts another.
 QUIET = 0.02
 
+# What asks it to end.
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 # The most of what a process said at its start that is told again.
 _TOLD = 32_768
 _BACKLOG, _RECEIVE = 2048, 65_536
@@ -47,6 +50,7 @@ class Supervisor:
         self.leaving: dict[int, Process] = {}
         self.askers: list[socket.socket] = []
         self.error, self.ending = "", False
+        self.asked: list[int] = []
         self.watch, self.changed = Watch(folder), 0.0
         self.started, self.served = state(folder), ""
         self.listener = socket.create_server(address, backlog=_BACKLOG)
@@ -60,9 +64,10 @@ class Supervisor:
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self.waker = waker
-        signal.signal(signal.SIGTERM, self._asked_to_end)
-        signal.signal(signal.SIGINT, self._asked_to_end)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # it only has to wake the loop up
+        # They only have to wake the loop up: it does one thing at a time, and no process is between two places then.
+        for number in _ENDING:
+            signal.signal(number, lambda number, _: self.asked.append(number))
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self.selector.register(self.control, selectors.EVENT_READ, self._accept_asker)
         self.selector.register(self.wakeup, selectors.EVENT_READ, self._drain_wakeup)
         if self.watch.fileno() >= 0:
@@ -75,14 +80,19 @@ class Supervisor:
         while not (self.ending and not self.serving and not self.starting and not self.leaving):
             for key, _ in self.selector.select(self._patience()):
                 key.data()
+            self._end()
             code = self._reap(code)
             self._hurry()
         return code
 
-    def _asked_to_end(self, number: int, _: object) -> None:
-        self.ending = True
-        for process in self._processes():
-            self._signal(process, signal.Signals(number))
+    def _end(self) -> None:
+        """Do what it was asked to since it last looked: every process is asked the same."""
+        while self.asked:
+            number = self.asked.pop(0)
+            self.ending = True
+            self._tell(ok=False, text="The container ends.")
+            for process in self._processes():
+                self._signal(process, signal.Signals(number))
 
     def _processes(self) -> list[Process]:
         return [process for process in (self.serving, self.starting, *self.leaving.values()) if process]
@@ -120,7 +130,9 @@ class Supervisor:
         asker, _ = self.control.accept()
         self._renew()
         self.askers.append(asker)
-        if not self.starting:  # it was noticed before it was asked for, and is done
+        if self.ending:
+            self._tell(ok=False, text="The container ends.")
+        elif not self.starting:  # it was noticed before it was asked for, and is done
             self._tell(ok=not self.error, text=self.error or self.served)
 
     def _renew(self) -> None:
@@ -145,14 +157,20 @@ class Supervisor:
         self.started = state(self.folder)
         heard, says = os.pipe()
         notice, notes = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            ends = [self.selector, self.control, self.wakeup, self.waker, self.watch, *self.askers, *self._processes()]
-            become(self.folder, self.listener, says, notes, ends)
+        now, supervisor = time.monotonic(), os.getpid()
+        made = Process(0, heard, notice, now, deadline=now + START_TIMEOUT)
+        # A new process that is told to end before it has left its parent's ways would only take note of it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            made.pid = os.fork()
+            if made.pid == 0:
+                ends = [self.selector, self.control, self.wakeup, self.waker, self.watch, made, *self.askers, *self._processes()]
+                become(self.folder, self.listener, says, notes, ends, supervisor=supervisor)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         os.close(says)
         os.close(notes)
-        now = time.monotonic()
-        self.starting = made = Process(pid, heard, notice, now, deadline=now + START_TIMEOUT)
+        self.starting = made
         self.selector.register(heard, selectors.EVENT_READ, lambda: self._hear(made))
         self.selector.register(notice, selectors.EVENT_READ, lambda: self._note(made))
 
@@ -191,7 +209,10 @@ class Supervisor:
         if former:
             former.deadline = time.monotonic() + END_TIMEOUT
             self.leaving[former.pid] = former
-            self._signal(former, signal.SIGINT)  # closes its side of the port at once, and ends what it has begun
+            if not self.ending:  # it was asked to, and asked once more it would end nothing that it has begun
+                self._signal(former, signal.SIGINT)  # closes its side of the port at once, and ends what it has begun
+        if self.ending:  # as it was told to
+            return
         self.served = f"serving after {time.monotonic() - process.began:.2f} s"
         self._tell(ok=True, text=self.served)
         load(json.loads(process.noticed))
@@ -217,6 +238,8 @@ class Supervisor:
                 code = ended if self.ending else code
             elif process is self.starting:
                 self.starting = None
+                if self.ending:
+                    continue
                 code = ended if self.once and not self.serving else code
                 self._failed(process, f"The new code does not start (exit code {ended})")
             else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,13 +14,13 @@ import urllib3
 
 from slipway import git, instance, names, ports, shell
 from slipway.access import Access
-from slipway.errors import UsageError
+from slipway.errors import UsageError, WaitTimeout
 from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.waiting import Failed, Pending, Ready, SystemClock, wait_for
 
 # Seconds. The first start may have to build Tilt and an image of each service.
-START_TIMEOUT, ANSWER_TIMEOUT = 1800.0, 5.0
+START_TIMEOUT, ANSWER_TIMEOUT, END_TIMEOUT = 1800.0, 5.0, 60.0
 
 # Seconds between two looks while something is timed; also the most that a time may be too long by.
 LOOK = 0.02
@@ -33,6 +36,34 @@ class Quick(SystemClock):
         super().sleep(min(seconds, LOOK))
 
 
+class Process:
+    """`dev`, as a process of this one, with a session of its own.
+
+    Args:
+        pid: Its number.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self._code = pid, None
+
+    def ended(self) -> Ready[int] | Pending:
+        """Its exit code, negative for a signal, once it has one."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return Pending("it runs") if self._code is None else Ready(self._code)
+
+    def end(self) -> None:
+        """Ask it to end; whatever of it is there after a while is killed."""
+        if isinstance(self.ended(), Pending):
+            os.kill(self.pid, signal.SIGTERM)
+        with contextlib.suppress(WaitTimeout):
+            wait_for("dev to end", self.ended, timeout=END_TIMEOUT)
+        with contextlib.suppress(ProcessLookupError):  # the rule: nothing of it is left
+            os.killpg(self.pid, signal.SIGKILL)
+        wait_for("dev to be gone", self.ended, timeout=END_TIMEOUT)
+
+
 class Bench:
     """A running `dev`.
 
@@ -40,10 +71,11 @@ class Bench:
         found: The instance, as the role that works in `local`.
         tree: The copy of the checkout that it runs in.
         stream: The file that holds what Tilt says.
+        process: The `dev` that runs.
     """
 
-    def __init__(self, found: Access, tree: Path, stream: Path) -> None:
-        self.found, self.tree, self.stream = found, tree, stream
+    def __init__(self, found: Access, tree: Path, stream: Path, process: Process) -> None:
+        self.found, self.tree, self.stream, self.process = found, tree, stream, process
         self._http = urllib3.HTTPConnectionPool(ports.LOOPBACK, found.port, retries=False, timeout=ANSWER_TIMEOUT, maxsize=1)
 
     @property
@@ -74,14 +106,12 @@ class Bench:
         wait_for(f"{service} in local to say {text!r}", probe, timeout=timeout, clock=Quick(), hint="\n".join(self._last_words()))
 
     def serving(self) -> Ready[None] | Pending | Failed:
-        """Whether every service answers, and Tilt still runs."""
+        """Whether every service answers; when dev has ended none will."""
+        if isinstance(ended := self.process.ended(), Ready):
+            return Failed(f"dev has ended (exit code {ended.value}):\n" + "\n".join(self._last_words()))
         for service in self.settings.services:
             status, body = self.ask(service, "/readyz")
             if status != 200:
-                there = instance.find_tilt(self.settings)
-                said = self._last_words()
-                if not there and any("error" in line.lower() for line in said):
-                    return Failed("dev has ended:\n" + "\n".join(said))
                 return Pending(f"{service}: {body[-100:].strip() if status else 'no answer yet'}")
         return Ready(None)
 
@@ -101,15 +131,15 @@ def started(found: Access, phase: Phase) -> Generator[Bench]:
     if there := instance.find_tilt(settings):
         raise UsageError(f"Tilt runs for this instance already: {there.page}. End it with Ctrl-C, then measure.")
     with tempfile.TemporaryDirectory(prefix="slipway-bench-dev-") as folder:
-        bench = Bench(found, Path(folder, "tree"), Path(folder, "stream.log"))
-        git.export(settings.root, "HEAD", ["."], bench.tree)
-        (bench.tree / ".venv").symlink_to(settings.root / ".venv", target_is_directory=True)
-        bench.stream.touch()
+        tree, stream = Path(folder, "tree"), Path(folder, "stream.log")
+        git.export(settings.root, "HEAD", ["."], tree)
+        (tree / ".venv").symlink_to(settings.root / ".venv", target_is_directory=True)
         environ = {"SLIPWAY_INSTANCE": settings.instance, "SLIPWAY_HOME": str(settings.home)}
-        shell.start([bench.tree / "invoke", "dev"], log_file=bench.stream, env=environ, cwd=bench.tree)
+        process = Process(shell.start([tree / "invoke", "dev"], log_file=stream, env=environ, cwd=tree))
         try:
+            bench = Bench(found, tree, stream, process)
             wait_for("every service of local to serve", bench.serving, timeout=START_TIMEOUT, on_change=phase.say)
             phase.say("every service of local serves")
             yield bench
         finally:
-            instance.end_tilt(settings)
+            process.end()

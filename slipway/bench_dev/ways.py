@@ -8,15 +8,12 @@ from pathlib import Path
 
 from slipway import names, roles, shell
 from slipway.bench_dev.bench import Bench
-from slipway.dev.told import RELOAD, ROLE
+from slipway.dev.told import COPY, RELOAD, ROLE
 from slipway.kube import Object
 from slipway.progress import Phase
 
 # Seconds.
 SAVE_TIMEOUT, REBUILD_TIMEOUT = 60.0, 300.0
-
-# Where saved files lie in a container.
-SYNCED = "/tmp/app"  # noqa: S108 - the container's own
 
 
 def saves(bench: Bench, service: str, runs: int, phase: Phase) -> list[float]:
@@ -40,16 +37,16 @@ def floors(bench: Bench, service: str, runs: int, kubectl: Path, phase: Phase) -
     pod = next(item["metadata"]["name"] for item in pods if _of(item, service))
     words = [kubectl, "--kubeconfig", roles.kubeconfig(settings, ROLE), "--namespace", names.LOCAL]
     other = bench.tree.parent / "main.py"
-    for number in range(runs):
+    for number in range(runs + 1):  # as above
         said = _said()
         other.write_text(_saying(_main(bench, service), said))
         begun = time.monotonic()
-        shell.run([*words, "cp", other, f"{pod}:{SYNCED}/main.py", "--no-preserve"], timeout=SAVE_TIMEOUT)
+        shell.run([*words, "cp", other, f"{pod}:{COPY}/main.py", "--no-preserve"], timeout=SAVE_TIMEOUT)
         shell.run([*words, "exec", pod, "--", *RELOAD], timeout=SAVE_TIMEOUT)
         bench.served(service, said, timeout=SAVE_TIMEOUT)
         taken.append(time.monotonic() - begun)
-        phase.say(f"{number + 1}/{runs} put there by hand")
-    return taken
+        phase.say(f"{number}/{runs} put there by hand")
+    return taken[1:]
 
 
 def rebuilds(bench: Bench, service: str, runs: int, phase: Phase) -> list[float]:

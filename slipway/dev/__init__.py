@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slipway.dev.ground import down, show_down
-from slipway.dev.running import run
+from slipway.dev.running import alone, run
 from slipway.dev.told import facts
 
-__all__ = ["down", "facts", "run", "show_down"]
+__all__ = ["alone", "down", "facts", "run", "show_down"]

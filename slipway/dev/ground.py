@@ -10,7 +10,7 @@ from slipway import access, instance, names, roles, stores
 from slipway.access import Access
 from slipway.dev.told import ROLE
 from slipway.kube import Kube, Object
-from slipway.progress import Progress
+from slipway.progress import Phase, Progress
 from slipway.settings import Settings
 from slipway.waiting import Pending, Ready, wait_for
 
@@ -30,9 +30,17 @@ class Emptied:
     workloads: tuple[str, ...]
 
 
-def prepare(found: Access) -> None:
-    """See to it that `local` has the Secrets of its stores and of their clients. Tilt is never told what is in them."""
-    found.kube.apply(stores.manifests(found.settings, [names.LOCAL], found.secrets))
+def prepare(found: Access, phase: Phase) -> None:
+    """See to it that `local` is there, with the Secrets of its stores and of their clients. Tilt is never told what is in them.
+
+    Raises:
+        WaitTimeout: A removal that was interrupted does not end.
+    """
+    # As its admin: a `dev --down` that was cut off has left no namespace, and whose it is comes with it.
+    kube = _admin(found.settings)
+    if ((kube.get("Namespace", names.LOCAL) or {}).get("metadata") or {}).get("deletionTimestamp"):
+        _wait_gone(kube, phase)
+    kube.apply([*_owned(found.settings), *stores.manifests(found.settings, [names.LOCAL], found.secrets)])
 
 
 def down(settings: Settings, *, progress: Progress) -> Emptied:
@@ -43,21 +51,14 @@ def down(settings: Settings, *, progress: Progress) -> Emptied:
         WaitTimeout: Something in `local` does not end.
     """
     access.open(settings, ROLE)  # or say what to do
-    kube = Kube(settings.kubeconfig, settings.context)
+    kube = _admin(settings)
     with progress.phase("local") as phase:
         if instance.end_tilt(settings):
             phase.say("Tilt has ended")
         held = workloads(kube)
         kube.delete("Namespace", names.LOCAL)
-        wait_for(
-            "the namespace local to be empty",
-            lambda: _gone(kube),
-            timeout=GONE_TIMEOUT,
-            on_change=phase.say,
-            hint="`kubectl get all --namespace local` shows what is left; `./invoke env` points kubectl at the instance.",
-        )
-        again = [item for item in roles.manifests(settings, ()) if _of_local(item)]
-        kube.apply(again)
+        _wait_gone(kube, phase)
+        kube.apply(_owned(settings))
         phase.say(", ".join(held) or "there was nothing in it")
     return Emptied(held)
 
@@ -70,6 +71,25 @@ def workloads(kube: Kube) -> tuple[str, ...]:
         for item in kube.list(kind, namespace=names.LOCAL, api_version="apps/v1")
     ]
     return tuple(sorted(found))
+
+
+def _admin(settings: Settings) -> Kube:
+    return Kube(settings.kubeconfig, settings.context)
+
+
+def _owned(settings: Settings) -> list[Object]:
+    """The namespace, and whose it is, as `up` makes them."""
+    return [item for item in roles.manifests(settings, ()) if _of_local(item)]
+
+
+def _wait_gone(kube: Kube, phase: Phase) -> None:
+    wait_for(
+        "the namespace local to be empty",
+        lambda: _gone(kube),
+        timeout=GONE_TIMEOUT,
+        on_change=phase.say,
+        hint="`kubectl get all --namespace local` shows what is left; `./invoke env` points kubectl at the instance.",
+    )
 
 
 def _gone(kube: Kube) -> Ready[None] | Pending:

@@ -11,7 +11,7 @@ from slipway.access import Access
 from slipway.dev import crashing, tilt
 from slipway.dev.ground import prepare
 from slipway.dev.told import ROLE
-from slipway.errors import unknown
+from slipway.errors import UsageError, unknown
 from slipway.progress import Phase, Progress
 from slipway.settings import Settings
 
@@ -20,6 +20,8 @@ PREFERRED_PORT = 10350
 
 # Seconds until `dev --ci` gives up: four images from an empty cache, on two cores, and their pods.
 CI_TIMEOUT = 900.0
+
+_PORTS = 1 << 16
 
 # Seconds more, in which Tilt itself says what it waited for.
 _LAST_WORDS = 30.0
@@ -45,7 +47,7 @@ def run(
         progress: Told what is done before Tilt speaks for itself.
 
     Raises:
-        UsageError: There is no such service or instance, or Tilt runs for it already.
+        UsageError: There is no such service or instance, a number makes no sense, or Tilt runs for it already.
         ToolMissing: There is no Tilt, and none can be made.
         CommandFailed: `ci` did not end in time.
         NeverUp: `ci` found a service that does not come up.
@@ -53,18 +55,19 @@ def run(
     for name in services:
         if name not in settings.services:
             raise unknown("service", name, settings.services)
+    _sensible(port=port, ci=ci, timeout=timeout)
     found = access.open(settings, ROLE)
     with progress.phase("tilt") as phase:
         program = _program(settings, phase)
     with progress.phase("local") as phase:
-        prepare(found)
-        phase.say("the Secrets of its stores are there")
+        prepare(found, phase)
+        phase.say(f"the Secrets of its stores are there; its images go to {found.registry.name}")
     chosen = port or ports.free_port(PREFERRED_PORT)
     page = f"http://{ports.LOOPBACK}:{chosen}"
     limit = (timeout or CI_TIMEOUT) if ci else 0.0
     environ = environment(found, program)
     watch = crashing.Watch(found.kube, lambda: crashing.deployed(program, environ, chosen))
-    with instance.tilt(settings, page):
+    with instance.tilt(settings, page) as hold:
         for line in _where(found, page, ci=ci):
             progress.note(line)
         try:
@@ -74,11 +77,40 @@ def run(
                 cwd=settings.root,
                 timeout=limit + _LAST_WORDS if limit else None,
                 hopeless=watch.hopeless if ci else None,
+                # Whatever ends this process, Tilt stays known, and the only one.
+                keep=[hold.descriptor],
+                started=hold.share,
             )
         finally:
             progress.note("\nTilt has ended. What it made in `local` runs on; `./invoke dev --down` removes it.")
     watch.require()
     return code
+
+
+def alone(what: str, services: Sequence[str] = (), **flags: float) -> None:
+    """Return when a flag stands alone.
+
+    Args:
+        what: The flag.
+        services: Services that were named beside it.
+        **flags: What other flags were given as; nothing, or 0, when they were not.
+
+    Raises:
+        UsageError: It does not, and so may not mean what whoever typed it takes it for.
+    """
+    if beside := [*services, *(f"--{name}" for name, given in flags.items() if given)]:
+        raise UsageError(f"{what} is for the whole of `{names.LOCAL}`: leave {' and '.join(beside)} out.")
+
+
+def _sensible(*, port: int, ci: bool, timeout: float) -> None:
+    if timeout < 0:
+        raise UsageError(f"--timeout={timeout:g} is over before it begins. Give seconds, or leave it out ({CI_TIMEOUT:g}).")
+    if timeout and not ci:
+        raise UsageError("--timeout is for --ci: otherwise `dev` runs until Ctrl-C. Leave one out, or add the other.")
+    if port and not 0 < port < _PORTS:
+        raise UsageError(f"--port={port} is no port. Give one from 1 to {_PORTS - 1}, or leave it out: a free one is found.")
+    if port and not ports.free(port):
+        raise UsageError(f"port {port} is taken. Give another --port, or leave it out: a free one is found.")
 
 
 def command(program: Path, found: Access, services: Sequence[str], *, port: int, limit: float) -> list[str | Path]:

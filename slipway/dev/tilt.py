@@ -7,6 +7,7 @@ Upstream's archives are not downloaded: their sums could not be verified when th
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import re
@@ -15,7 +16,7 @@ import string
 import sys
 from pathlib import Path
 
-from slipway import gobuild, machine, shell, tools
+from slipway import gobuild, held, machine, shell, tools
 from slipway.cache import Artefact
 from slipway.catalogue import TILT_PAGE_WITHOUT, Catalogue
 from slipway.dev import web
@@ -60,7 +61,7 @@ def build(settings: Settings, *, phase: Phase) -> Path:
     if _artefact(settings, whole=True).made:
         phase.skip("cached")
         return _artefact(settings, whole=True).use() / NAME
-    _require(settings)
+    require(settings)
     recipe = _recipe(settings)
     phase.say(f"fetching Tilt {version(settings)}")
     module = gobuild.module_folder(recipe.folder, _MODULE)
@@ -83,14 +84,19 @@ def plain_because(program: Path) -> str:
 def start(settings: Settings) -> Path | None:
     """Compile Tilt in the background, at the lowest priority; the log of it, or None when there is nothing to do.
 
-    Whoever asks for Tilt meanwhile waits for it.
+    Whoever asks for Tilt meanwhile waits for it. `down --purge` ends it.
+
+    Raises:
+        ToolMissing: It cannot be compiled here; the message says what to install.
     """
     if _with_page(settings):
         return None
+    require(settings)
     log = settings.cache / "tilt.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "slipway.dev"]
-    shell.start([*_NICE, *words] if shell.which(_NICE[0]) else words, log_file=log, cwd=settings.root)
+    with contextlib.suppress(held.Taken), held.take(settings.compiling) as hold:  # else it is under way
+        told = [*_NICE, *words] if shell.which(_NICE[0]) else words
+        hold.share(shell.start(told, log_file=log, cwd=settings.root, keep=[hold.descriptor]))
     return log
 
 
@@ -137,8 +143,14 @@ def _make(settings: Settings, folder: Path, module: Path, why: str, phase: Phase
     shutil.rmtree(work)
 
 
-def _require(settings: Settings) -> None:
-    """Return when Tilt can be compiled here."""
+def require(settings: Settings) -> None:
+    """Return when Tilt is there with its page, or can be compiled here.
+
+    Raises:
+        ToolMissing: It cannot; the message says what to install.
+    """
+    if _with_page(settings):
+        return
     compiler = os.environ.get("CC", "gcc").split()[0]
     own = f"or install Tilt {version(settings)} itself, so that it is on the PATH (https://docs.tilt.dev/install)."
     if machine.look().system != "linux":  # what a source build compiles runs on Linux alone

@@ -16,7 +16,7 @@ from slipway.errors import SlipwayError, UsageError, unknown
 from slipway.records import CHART, Entry, Record, dump, render, render_all
 from slipway.settings import Settings
 
-# Who works in `local`: the cluster lets this role change nothing else, whatever a Tiltfile says.
+# Who works in `local`: the cluster lets this role change no object outside it, whatever a Tiltfile says.
 ROLE = "developer"
 
 # What every service is run with in `local`.
@@ -25,8 +25,11 @@ LAYER = "local-values.yaml"
 # The environment whose files a service is run by where it has none for `local`, and whose stores are run here too.
 MODEL = "dev"
 
-# How the service in a container is started anew (services/live); without what only other programs need, it asks faster.
-RELOAD = ("/venv/bin/python", "-P", "-S", "-m", "live", "reload", "/tmp/live.sock")  # noqa: S108 - the container's own
+# Where saved files go in a container, and where it is asked to start the service anew (services/Dockerfile, stage `live`).
+COPY, CONTROL = "/tmp/app", "/tmp/live.sock"  # noqa: S108 - the container's own
+
+# How that is asked; without what only other programs need, it asks faster.
+RELOAD = ("/venv/bin/python", "-P", "-S", "-m", "live", "reload", CONTROL)
 
 # The chart runs images by digest alone. That of a live image is Tilt's business, which puts the image in.
 _NO_DIGEST = f"sha256:{'0' * 64}"
@@ -51,7 +54,7 @@ def facts(settings: Settings, services: Sequence[str] = ()) -> dict[str, Any]:
         services: The services to work on; all of them when empty. The others run here as they run in dev.
 
     Raises:
-        UsageError: There is no such service or instance, or a file of a service is malformed.
+        UsageError: There is no such service or instance, dev lacks a store, or a file of a service is malformed.
         SlipwayError: The instance lacks something that `up` makes.
         ChartError: The chart refuses a service's values.
     """
@@ -62,13 +65,16 @@ def facts(settings: Settings, services: Sequence[str] = ()) -> dict[str, Any]:
     live = [name for name in settings.services if name in (services or settings.services)]
     running = _running(found)
     parts = [name for name in settings.delivered if name in live or name in running]
+    for name in (name for name in parts if name in settings.services):
+        if lacking := [store for store in _needs(settings, name) if store not in parts]:
+            raise UsageError(f"{MODEL} has no {lacking[0]} yet, which {name} needs: `./invoke status` says how far it is.")
     entries = render_all([partial(_entry, found, name, running.get(name, ("", "")), live=name in live) for name in parts])
     made = dict(zip(parts, entries, strict=True))
     return {
         "tilt": settings.versions["versions"]["tilt"],
         "context": f"{settings.context}-{ROLE}",
-        "registry": found.registry.name,
         "shared": images.SHARED,
+        "copy": COPY,
         "reload": list(RELOAD),
         "secrets": _secrets(settings),
         "watched": _watched(settings),
@@ -89,7 +95,7 @@ def _running(found: Access) -> Mapping[str, tuple[str, str]]:
 
 def _entry(found: Access, name: str, runs: tuple[str, str], *, live: bool) -> Entry:
     settings, (image, version) = found.settings, runs
-    repository, _, digest = (f"{names.OWNER}-live/{settings.instance}/{name}", "", _NO_DIGEST) if live else image.partition("@")
+    repository, _, digest = (f"{names.LIVE_IMAGES}/{settings.instance}/{name}", "", _NO_DIGEST) if live else image.partition("@")
     store = name in settings.stores
     record = Record(names.LOCAL, name, _LIVE if live else version, repository, digest, "")
     return render(
@@ -182,12 +188,17 @@ def _service(found: Access, entry: Entry, *, live: bool) -> dict[str, Any]:
         "only": [name, images.SHARED, _LIVE],
         "arguments": {"BASE": base, "BUILD_BASE": base, "SERVICE": name},
         "rebuilt_by": [f"services/{name}/requirements.txt"],
-        "needs": [store.name for store in settings.stores.values() if name in store.clients],
+        "needs": _needs(settings, name),
         "objects": _objects([item for item in entry.manifests if item not in before]),
         "jobs": [{"workload": job, "name": f"{name}-migrations", "objects": _objects(before)} for job in jobs],
         "url": names.url(name, port=found.port, environment=names.LOCAL),
-        "tests": ["./invoke", "test.services", "--only", f"own_tests and {name}"],
+        "tests": ["./invoke", "test.services", "--only", f"own_tests_pass[{name}]"],
     }
+
+
+def _needs(settings: Settings, service: str) -> list[str]:
+    """The stores that a service keeps something in."""
+    return [store.name for store in settings.stores.values() if service in store.clients]
 
 
 def _objects(manifests: Manifests) -> list[str]:

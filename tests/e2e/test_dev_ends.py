@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from slipway import git, names, shell
+from slipway import git, names, ports, roles, shell
+from slipway.dev.running import PREFERRED_PORT
+from slipway.settings import ROOT
 from tests.e2e import tilting
 from tests.e2e.conftest import Instance, fetch
 from tests.e2e.tilting import START_TIMEOUT, Loop
@@ -32,6 +36,8 @@ def cleared(instance: Instance) -> Generator[None]:
 
 
 def test_for_ci_everything_is_brought_up_once_and_the_command_ends_well(instance: Instance, clone: Path) -> None:
+    instance.invoke("dev", "--down")
+    assert not instance.kube.list("Pod", namespace=names.LOCAL)
     done = _ci(instance, clone)
     assert done.code == 0, f"{done.stdout}\n{done.stderr}"
     loop = Loop(instance, clone, clone.parent / "stream.log")
@@ -68,7 +74,7 @@ def test_for_ci_a_service_that_crashes_ends_the_command_with_its_last_words(inst
 def test_for_ci_the_deadline_ends_a_start_that_does_not_end(instance: Instance, clone: Path) -> None:
     done = _ci(instance, clone, seconds=1)
     assert done.code not in (0, 130)
-    assert "timeout" in (done.stdout + done.stderr).lower()
+    assert "Timeout after 1s: " in done.stdout + done.stderr, "Tilt says it, with what it still waited for"
 
 
 def test_an_interrupt_ends_tilt_and_leaves_local_serving_until_it_is_removed(instance: Instance, clone: Path) -> None:
@@ -84,6 +90,64 @@ def test_an_interrupt_ends_tilt_and_leaves_local_serving_until_it_is_removed(ins
     assert instance.kube.get("Namespace", names.LOCAL), "it is emptied; whose it is stays"
     assert fetch(f"{front}/readyz").status >= 400
     assert fetch(f"{instance.url('storefront', 'dev')}/readyz").status == 200
+
+
+def test_however_dev_is_ended_nothing_of_its_tilt_is_left(instance: Instance, clone: Path) -> None:
+    with tilting.begun(instance, clone) as (process, page):
+        assert tilting.left(instance), "there is something to be left"
+        tilting.interrupt(process)
+        tilting.gone(instance, page)
+    with tilting.begun(instance, clone) as (process, page):
+        process.send_signal(signal.SIGTERM)  # to ./invoke alone, as a supervisor does
+        process.wait(timeout=tilting.END_TIMEOUT)
+        tilting.gone(instance, page)
+
+
+def test_a_tilt_whose_starter_was_killed_is_known_and_goes_with_a_removal(instance: Instance, clone: Path) -> None:
+    with tilting.begun(instance, clone) as (process, page):
+        process.kill()
+        process.wait()
+        assert tilting.left(instance)
+        assert instance.json("status", check=False)["tilt"] == page
+        twice = instance.invoke("dev", check=False)
+        assert twice.code == 2 and page in twice.stderr, twice.stderr
+        instance.invoke("dev", "--down")
+        tilting.gone(instance, page)
+
+
+def test_a_removal_that_was_cut_off_is_made_good_by_the_next_start(instance: Instance, clone: Path) -> None:
+    instance.kube.delete("Namespace", names.LOCAL)
+    with tilting.begun(instance, clone):
+        there = instance.kube.get("Namespace", names.LOCAL)
+        assert there and not there["metadata"].get("deletionTimestamp")
+        assert instance.kube.get("RoleBinding", "developer", namespace=names.LOCAL, api_version="rbac.authorization.k8s.io/v1")
+
+
+def test_the_tiltfile_refuses_any_context_but_the_instances(instance: Instance, clone: Path) -> None:
+    done = _tilt(instance, clone, instance.settings.kubeconfig, instance.settings.context)
+    assert done.code != 0
+    ours = f"{instance.settings.context}-developer"
+    assert f"This is for the context {ours} alone, and you are in {instance.settings.context}." in done.stdout + done.stderr
+
+
+def test_the_tiltfile_refuses_a_tilt_that_is_too_old(instance: Instance, tmp_path: Path) -> None:
+    facts = {**instance.json("dev.facts"), "tilt": "99.0.0"}
+    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    (tmp_path / "Tiltfile").write_text((ROOT / "Tiltfile").read_text())
+    teller = tmp_path / "invoke"
+    teller.write_text("#!/bin/sh\ncat facts.json\n")
+    teller.chmod(0o755)
+    done = _tilt(instance, tmp_path, roles.kubeconfig(instance.settings, "developer"), facts["context"])
+    assert done.code != 0
+    assert "doesn't match the version constraint specified in your Tiltfile: '>=99.0.0'" in done.stdout + done.stderr
+
+
+def _tilt(instance: Instance, folder: Path, kubeconfig: Path, context: str) -> shell.Result:
+    """What Tilt's ci mode made of a folder's Tiltfile."""
+    argv = [tilting.program(instance), "ci", "--file", folder / "Tiltfile", "--context", context, "--timeout=60s"]
+    argv += ["--host", ports.LOOPBACK, "--port", str(ports.free_port(PREFERRED_PORT))]
+    env = {**tilting.environment(instance), "KUBECONFIG": str(kubeconfig), "TILT_DEV_DIR": str(folder.parent / "tilt")}
+    return shell.run(argv, env=env, cwd=folder, check=False, timeout=120)
 
 
 def _ci(instance: Instance, clone: Path, *services: str, seconds: int = CI_SECONDS) -> shell.Result:

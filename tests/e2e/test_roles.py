@@ -17,6 +17,12 @@ EXPECTED = [
     ("developer", "create", "pods/exec", "dev", True),
     ("developer", "create", "pods/exec", "prod", False),
     ("developer", "patch", "applications.argoproj.io", "argocd", False),
+    *(
+        ("developer", verb, resource, environment, False)
+        for environment in ("dev", "qa", "stage", "prod")
+        for resource in ("deployments.apps", "configmaps", "services")
+        for verb in ("create", "patch")
+    ),
     ("lead", "get", "pods/log", "prod", True),
     ("lead", "delete", "pods", "prod", False),
     ("lead", "create", "deployments.apps", "stage", False),

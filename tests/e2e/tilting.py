@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
+import secrets
 import signal
 import subprocess
-from collections.abc import Callable, Generator, Mapping
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.error import URLError
 
-from slipway import git, names, shell
+from slipway import access, git, instance, kube, names, ports, roles, shell, toolbox
+from slipway.dev import running as ours
+from slipway.dev import tilt
+from slipway.dev.told import ROLE
+from slipway.kube import Object
+from slipway.progress import Phase
 from slipway.settings import ROOT
 from slipway.waiting import Failed, Pending, Ready, wait_for
 from tests.e2e.conftest import Instance, Reply, fetch
@@ -23,7 +35,20 @@ SAVE_TIMEOUT = 90.0
 REBUILD_TIMEOUT = 240.0
 END_TIMEOUT = 60.0
 
+# Seconds between two saves of somebody who goes on working, and between two questions of somebody who looks all the time.
+SAVE_PACE, ASK_PACE = 5.0, 0.2
+
 T = TypeVar("T")
+
+# Asks a service from within its pod, where it answers whether it is ready or not.
+_ASK = """
+import sys, urllib.error, urllib.request
+try:
+    answer = urllib.request.urlopen("http://127.0.0.1:8000" + sys.argv[1], timeout=5)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.getcode(), answer.read().decode())
+"""
 
 # A shell makes programs in its background ignore Ctrl-C, and so all that they start; these words undo that.
 _HEEDING = ("env", "--default-signal=INT")
@@ -43,10 +68,46 @@ class Loop:
     clone: Path
     stream: Path
 
+    @cached_property
+    def port(self) -> int:
+        """The instance's port on the host."""
+        return access.open(self.instance.settings, ROLE).port
+
     def url(self, service: str) -> str:
         """Where a service of `local` answers."""
-        front = next(iter(self.instance.json("urls").values()))
-        return names.url(service, port=int(front.rpartition(":")[2].rstrip("/")), environment=names.LOCAL)
+        return names.url(service, port=self.port, environment=names.LOCAL)
+
+    @property
+    def page(self) -> str:
+        """Where Tilt's page is."""
+        there = instance.find_tilt(self.instance.settings)
+        assert there, f"no Tilt runs:\n{self.said()[-2000:]}"
+        return there.page
+
+    def tilt(self, *words: str) -> str:
+        """What Tilt's own command line says about the one that runs."""
+        where = ["--host", ports.LOOPBACK, "--port", self.page.rpartition(":")[2]]
+        return shell.run([program(self.instance), *words, *where], env=environment(self.instance), timeout=60).stdout
+
+    def state(self, thing: str) -> str:
+        """How Tilt's last update of a thing went, in Tilt's word: none, pending, in_progress, ok or error."""
+        return json.loads(self.tilt("get", "uiresource", thing, "--output=json"))["status"]["updateStatus"]
+
+    def settle(self) -> None:
+        """Return once nothing is under way: Tilt has nothing to do, and what it has deployed runs."""
+        quiet: list[int] = []
+
+        def probe() -> Ready[None] | Pending:
+            things = json.loads(self.tilt("get", "uiresources", "--output=json"))["items"]
+            states = {one["metadata"]["name"]: (one.get("status") or {}).get("updateStatus") for one in things}
+            busy = [name for name, state in states.items() if state in ("pending", "in_progress")]
+            found = self.instance.kube.list("Deployment", namespace=names.LOCAL, api_version="apps/v1")
+            busy += [one["metadata"]["name"] for one in found if not isinstance(kube.rollout(one), Ready)]
+            # What was just saved is noticed a moment later.
+            quiet.append(1) if not busy else quiet.clear()
+            return Ready(None) if len(quiet) > 2 else Pending(f"under way: {', '.join(busy)}")
+
+        wait_for("local to come to rest", probe, timeout=REBUILD_TIMEOUT, tolerate=kube.NOT_YET)
 
     def file(self, name: str) -> Path:
         """A file of the working tree."""
@@ -108,13 +169,30 @@ class Loop:
                 found[name] = pod["metadata"]["uid"], restarts
         return found
 
-    def written(self) -> Mapping[str, Any]:
-        """The generation of every workload of `local`: what a second writer would change."""
-        return {
-            f"{kind}/{item['metadata']['name']}": item["metadata"]["generation"]
-            for kind in ("Deployment", "StatefulSet")
-            for item in self.instance.kube.list(kind, namespace=names.LOCAL, api_version="apps/v1")
-        }
+    def every(self, service: str) -> Sequence[Object]:
+        """The pods of a service of `local` that stay, ready or not."""
+        found = self.instance.kube.list("Pod", namespace=names.LOCAL, labels=f"app.kubernetes.io/name={service}")
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+    def inside(self, pod: str, path: str) -> str:
+        """What one pod of a service answers: the status and the body; why it was not asked, where it was not."""
+        kubectl, config = toolbox.get(self.instance.settings, "kubectl"), roles.kubeconfig(self.instance.settings, ROLE)
+        argv = [
+            kubectl,
+            "--kubeconfig",
+            config,
+            "--namespace",
+            names.LOCAL,
+            "exec",
+            pod,
+            "--",
+            "/venv/bin/python",
+            "-c",
+            _ASK,
+            path,
+        ]
+        done = shell.run(argv, check=False, timeout=60)
+        return done.stdout or done.stderr
 
     def reset(self) -> None:
         """Give every file of the working tree back what is committed, and return once that is served."""
@@ -134,24 +212,35 @@ def clone(folder: Path) -> Path:
     made = folder / "slipway"
     shell.run(["git", "clone", "--quiet", ROOT, made], env=git.environment())
     (made / ".venv").symlink_to(ROOT / ".venv", target_is_directory=True)
+    environments = ROOT / "build" / "venvs"  # those that the services' tests run in
+    environments.mkdir(parents=True, exist_ok=True)
+    (made / "build").mkdir()
+    (made / "build" / "venvs").symlink_to(environments, target_is_directory=True)
     return made
 
 
+def printed(where: Path) -> Sequence[str]:
+    """The command lines that the README's section of the inner loop prints, in order."""
+    section = (where / "README.md").read_text().partition("\n## The inner loop\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```console\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def program(of: Instance) -> Path:
+    """Tilt, which was built when it was not there."""
+    return tilt.get(of.settings, phase=Phase("tilt", 0.0))
+
+
+def environment(of: Instance) -> Mapping[str, str]:
+    """What the Tilt of an instance has in its environment."""
+    return ours.environment(access.open(of.settings, ROLE), program(of))
+
+
 @contextmanager
-def running(instance: Instance, where: Path, *words: str) -> Generator[Loop]:
+def running(of: Instance, where: Path, *words: str) -> Generator[Loop]:
     """`./invoke dev` in a clone, with every service of `local` serving; at the end it is interrupted as by Ctrl-C."""
     stream = where.parent / "stream.log"
-    with stream.open("wb") as sink:
-        process = subprocess.Popen(
-            [*_HEEDING, "./invoke", "dev", *words],
-            cwd=where,
-            env={**os.environ, **instance.environ},
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    loop = Loop(instance, where, stream)
+    process, loop = _start(of, where, stream, words), Loop(of, where, stream)
     try:
         wait_for(
             "every service of local to serve",
@@ -162,6 +251,107 @@ def running(instance: Instance, where: Path, *words: str) -> Generator[Loop]:
         yield loop
     finally:
         interrupt(process)
+
+
+@contextmanager
+def begun(of: Instance, where: Path, *words: str) -> Generator[tuple[subprocess.Popen[bytes], str]]:
+    """`./invoke dev` in a clone from when its Tilt answers, and where that does; if it still runs at the end it is killed."""
+    stream = where.parent / "stream.log"
+    process = _start(of, where, stream, words)
+
+    def probe() -> Ready[str] | Pending | Failed:
+        if process.poll() is not None:
+            return Failed(f"dev ended with {process.returncode}:\n{stream.read_text()[-3000:]}")
+        there = instance.find_tilt(of.settings)
+        if there is None or not there.page:
+            return Pending("there is no Tilt yet")
+        return Ready(there.page) if fetch(there.page).status == 200 else Pending("its page does not answer")
+
+    try:
+        yield process, wait_for("tilt to begin", probe, timeout=START_TIMEOUT, tolerate=(URLError, OSError))
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # the rule: all of it has ended
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _start(of: Instance, where: Path, stream: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    with stream.open("wb") as sink:
+        return subprocess.Popen(
+            [*_HEEDING, "./invoke", "dev", *words],
+            cwd=where,
+            env={**os.environ, **of.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def left(of: Instance) -> list[int]:
+    """The processes that belong to the Tilt of an instance."""
+    mark = f"TILT_DEV_DIR={of.settings.folder / 'dev' / 'tilt'}".encode()
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        if mark in variables:
+            found.append(int(folder.name))
+    return found
+
+
+def gone(of: Instance, page: str) -> None:
+    """Return once nothing is left of a Tilt that had its page there."""
+
+    def probe() -> Ready[None] | Pending:
+        there, free = left(of), ports.free(int(page.rpartition(":")[2]))
+        return Ready(None) if free and not there else Pending(f"processes {there}, {page} {'free' if free else 'taken'}")
+
+    wait_for("nothing of Tilt to be left", probe, timeout=END_TIMEOUT)
+
+
+@contextmanager
+def saving(loop: Loop, service: str) -> Generator[list[str]]:
+    """Somebody who saves a service again and again while this block runs; what was saved, each once it was served."""
+    served, end = list[str](), threading.Event()
+
+    def work() -> None:
+        while not end.wait(SAVE_PACE):
+            text = f"Saved {secrets.token_hex(4)}."
+            loop.describe(service, text)
+            loop.served(service, text)
+            served.append(text)
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            yield served
+        finally:
+            end.set()
+        working.result()
+
+
+@contextmanager
+def answering(loop: Loop, service: str) -> Generator[list[str]]:
+    """Somebody who looks at a service all the time while this block runs; the status of every answer, or why there was none."""
+    answers, end = list[str](), threading.Event()
+
+    def work() -> None:
+        while not end.wait(ASK_PACE):
+            try:
+                answers.append(str(loop.ask(service).status))
+            except (URLError, OSError) as error:
+                answers.append(str(error))
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(work)
+        try:
+            yield answers
+        finally:
+            end.set()
+        asking.result()
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> int:

@@ -16,12 +16,16 @@ from pathlib import Path
 import pytest
 
 from slipway import ports, shell, waiting
+from slipway.errors import WaitTimeout
 from slipway.waiting import Pending, Ready
 from tests.services import environments
 from tests.services.running import NOTHING, TIMEOUT, Running, exchange, told
 
 SERVICE = "catalog"
 TITLE = "Slipway Chandlery"
+
+# Seconds; after them a process that ends only waits for the requests that it has begun.
+DRAIN = 0.3
 
 
 @dataclass
@@ -57,18 +61,26 @@ class Live:
         return [int(word) for word in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
 
     def kill(self) -> None:
-        """End it all at once, as the end of a container's first process does."""
-        self.process.signal(signal.SIGSTOP)  # from here on it starts no other
+        """End the supervisor at once, as nothing that it can prepare for; its processes go with it."""
         children = self.children()
+        assert children
         self.process.signal(signal.SIGKILL)
         self.process.ended()
         for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+            waiting.wait_for(f"the end of process {child}", lambda child=child: _gone(child), timeout=TIMEOUT)
 
 
 @contextlib.contextmanager
-def living(folder: Path, *, broken: str = "", once: bool = False) -> Generator[Live]:
+def living(folder: Path, *, broken: str = "", once: bool = False, waited: bool = True, code: str = "") -> Generator[Live]:
+    """A service that runs as in `local`, its output and its files in a folder.
+
+    Args:
+        folder: The folder; it may hold what a former one has left.
+        broken: Code at the start of its main.py.
+        once: Whether nobody saves anything.
+        waited: Whether it is waited for until it answers.
+        code: What the supervisor's interpreter runs before it.
+    """
     source, copy, control = folder / "image", folder / "copy", folder / "control"
     if not source.is_dir():
         ignored = shutil.ignore_patterns("test", "envs", "helm", "__pycache__")
@@ -80,23 +92,31 @@ def living(folder: Path, *, broken: str = "", once: bool = False) -> Generator[L
         probe.bind((ports.LOOPBACK, 0))
         port = probe.getsockname()[1]
     variables = {
-        **told(SERVICE, folder, NOTHING, config={"log_level": "info"}),
+        **told(SERVICE, folder, NOTHING, config={"log_level": "info", "drain_seconds": DRAIN}),
         "SLIPWAY_HOST": ports.LOOPBACK,
         "SLIPWAY_PORT": str(port),
         "PYTHONUNBUFFERED": "",
         "LIVE": "once" if once else "on",
     }
-    argv = [environments.python(SERVICE), "-P", "-m", "live", "serve", source, copy, control]
+    begin = (
+        ["-c", f"{code}\nimport sys\nfrom live.__main__ import main\nsys.exit(main(sys.argv[1:]))"] if code else ["-m", "live"]
+    )
+    argv = [environments.python(SERVICE), "-P", *begin, "serve", source, copy, control]
     pid = shell.start(argv, log_file=folder / "output", env=variables)
     live = Live(Running(SERVICE, pid, port, folder / "output"), copy, control, variables)
     try:
-        if not once:
+        if waited and not once:
             waiting.wait_for("the service to answer", live.serving, timeout=TIMEOUT)
         yield live
     finally:
         if live.process.exit_code() is None:
             live.process.signal(signal.SIGTERM)
-            live.process.ended()
+            try:
+                live.process.ended()
+            except WaitTimeout:
+                live.process.signal(signal.SIGKILL)
+                live.process.ended()
+                raise
 
 
 @pytest.fixture
@@ -149,6 +169,14 @@ def test_code_that_does_not_start_leaves_the_former_process_serving_and_the_next
     live.edit(f'TITLE = "{TITLE}', 'TITLE = "Mended"')
     assert live.reload().code == 0
     assert live.title() == "Mended"
+
+
+def test_a_module_that_is_gone_is_missed_though_the_former_process_has_it(live: Live) -> None:
+    (live.copy / "products.py").unlink()
+    done = live.reload()
+    assert done.code == 1
+    assert "No module named 'products'" in done.stderr
+    assert live.title() == TITLE
 
 
 def test_a_service_that_gives_up_tells_its_own_reason(live: Live) -> None:
@@ -212,6 +240,15 @@ def test_one_that_never_gets_ready_is_given_up_for_the_next_reload(live: Live) -
     assert "Something else was saved" in (live.copy.parent / "hanging").read_text()
 
 
+def _gone(pid: int) -> Ready[None] | Pending:
+    """Whether a process is there no more, but for whoever still has to take note of its end."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return Ready(None)
+    return Ready(None) if state == "Z" else Pending(f"its state is {state}")
+
+
 def _ended(pid: int) -> Ready[int] | Pending:
     done, status = os.waitpid(pid, os.WNOHANG)
     return Ready(os.waitstatus_to_exitcode(status)) if done else Pending("it runs")
@@ -268,6 +305,94 @@ def test_it_ends_as_the_service_does(live: Live) -> None:
     live.process.signal(signal.SIGTERM)
     assert live.process.ended() == 0
     assert '"message": "stopped"' in live.process.output.read_text()
+
+
+def test_it_tells_a_process_that_it_has_only_just_begun_to_end_too(tmp_path: Path) -> None:
+    # The signal comes between the fork and the moment in which the supervisor knows of it.
+    code = """
+import os, signal
+fork = os.fork
+def forked():
+    pid = fork()
+    if pid: os.kill(os.getpid(), signal.SIGTERM)
+    return pid
+os.fork = forked
+"""
+    with living(tmp_path, waited=False, code=code) as live:
+        live.process.ended()
+    assert "does not start" not in live.process.output.read_text(), "it was not meant to"
+
+
+def test_a_process_that_is_told_to_end_as_it_begins_ends(tmp_path: Path) -> None:
+    # It still has the supervisor's ways then, which is to take note of it and go on.
+    code = """
+import os, signal, time
+fork = os.fork
+def forked():
+    pid = fork()
+    if pid: os.kill(pid, signal.SIGTERM)
+    else: time.sleep(0.2)
+    return pid
+os.fork = forked
+"""
+    with living(tmp_path, waited=False, once=True, code=code) as live:
+        assert live.process.ended() == -signal.SIGTERM % 256
+
+
+def test_its_processes_end_with_it_however_it_ends(live: Live) -> None:
+    live.kill()
+    with socket.create_server((ports.LOOPBACK, live.process.port)):
+        pass
+
+
+def test_one_that_ends_while_a_new_process_comes_up_answers_what_it_has_begun(tmp_path: Path) -> None:
+    slow = """
+import asyncio, pathlib, uvicorn
+startup = uvicorn.Server.startup
+async def late(self, sockets=None):
+    pathlib.Path({0!r}).touch()
+    await asyncio.sleep(1)
+    await startup(self, sockets=sockets)
+uvicorn.Server.startup = late
+"""
+    begun = tmp_path / "begun"
+    with living(tmp_path) as live:
+        assert live.process.arm({"route": "/", "latency_ms": 2500}).status == 200
+        with contextlib.closing(live.process.connect()) as asked:
+            asked.request("GET", "/")
+            waiting.wait_for("the slow request to be under way", lambda: _under_way(live), timeout=TIMEOUT)
+            live.edit("TITLE =", f"{slow.format(str(begun))}\nTITLE =")
+            waiting.wait_for("the new process", lambda: Ready(0) if begun.exists() else Pending("none"), timeout=TIMEOUT)
+            live.process.signal(signal.SIGTERM)
+            assert json.loads(asked.getresponse().read())["title"] == TITLE
+        assert live.process.ended() == 0
+
+
+@pytest.mark.parametrize("answer", [b"", b'{"ok": tr'])
+def test_a_container_that_ends_while_it_is_asked_is_told_in_a_line(tmp_path: Path, answer: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(tmp_path / "control"))
+        control.listen()
+        control.settimeout(TIMEOUT)
+        log = tmp_path / "log"
+        argv = [environments.python(SERVICE), "-P", "-S", "-m", "live", "reload", tmp_path / "control"]
+        asking = shell.start(argv, log_file=log, env={"PYTHONPATH": str(environments.SERVICES)})
+        connection, _ = control.accept()
+        with connection:
+            connection.sendall(answer)
+        assert waiting.wait_for("its end", lambda: _ended(asking), timeout=TIMEOUT) == 1
+    assert log.read_text() == "the container ended while it was asked; the next one begins with what was saved\n"
+
+
+def test_a_reload_that_nobody_answers_is_told_in_a_line(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(tmp_path / "control"))
+        control.listen()
+        code = "import sys, live.__main__ as live; live._PATIENCE = 0.2; sys.exit(live.main(sys.argv[1:]))"
+        argv = [environments.python(SERVICE), "-P", "-c", code, "reload", tmp_path / "control"]
+        done = shell.run(argv, env={"PYTHONPATH": str(environments.SERVICES)}, check=False, timeout=TIMEOUT)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr.startswith("no answer within 0.2 s;") and done.stderr.count("\n") == 1
 
 
 def test_libraries_are_there_before_a_reload_and_the_service_is_not(live: Live) -> None:

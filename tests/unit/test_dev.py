@@ -2,82 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from invoke.context import Context
+from invoke.exceptions import Exit
 
-from slipway import access, engine, helm, instance, registry, shell
-from slipway.dev import crashing, ground, running, told
+import tasks
+from slipway import access, dev, instance, shell
+from slipway.dev import crashing, ground, running
 from slipway.errors import SlipwayError, UsageError
-from slipway.settings import ROOT, Settings
-from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, workload
+from slipway.settings import ROOT
+from tests.e2e import tilting
+from tests.unit.fake_cluster import FakeKube, workload
 from tests.unit.fakes import Screen
-
-SERVICES = ("cart", "catalog", "orders", "storefront")
-STORES = ("postgresql", "valkey")
-DIGEST = f"sha256:{'d' * 64}"
-
-
-def template(chart: Path, *, values: Mapping[str, Any], release: str, namespace: str, **_: Any) -> list[dict[str, Any]]:
-    """What Helm would make: the workload, its account, and a Job where there are migrations."""
-    first = {"argocd.argoproj.io/sync-wave": "-1"}
-
-    def item(kind: str, name: str = release, **annotations: str) -> dict[str, Any]:
-        return {"kind": kind, "metadata": {"name": name, "namespace": namespace, "annotations": annotations}}
-
-    store = chart.name != "microservice"
-    image = f"{values['image']['repository']}@{values['image']['digest']}"
-    made = [item("StatefulSet" if store else "Deployment") | {"image": image}, item("Service"), item("ConfigMap")]
-    made += [] if store else [item("ServiceAccount", **first)]
-    made += [item("Job", f"{release}-migrate-12345678", **first)] if values.get("migrations") else []
-    return made
-
-
-class World:
-    """An instance that runs, with what dev runs in it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-        self.settings = Settings(ROOT, home, "test")
-        self.settings.folder.mkdir(parents=True)
-        for name in ("kubeconfig", "kubeconfig-developer"):
-            (self.settings.folder / name).touch()
-        self.engine = FakeEngine(test=FakeNode(port=8081))
-        self.kube = FakeKube(
-            *(workload(name, "dev") for name in SERVICES),
-            *(workload(name, "dev", kind="StatefulSet") for name in STORES),
-        )
-        self.held = True
-        self.started: dict[str, Any] = {}
-        monkeypatch.setattr(engine, "find", lambda _: self.engine)
-        monkeypatch.setattr(self.engine, "has_image", lambda _: self.held)
-        monkeypatch.setattr(access, "Kube", lambda *_: self.kube)
-        monkeypatch.setattr(ground, "Kube", lambda *_: self.kube)
-        monkeypatch.setattr(registry, "find", lambda _: registry.Registry(5001, "slipway-registry", "running", "image"))
-        monkeypatch.setattr(helm, "template", template)
-        monkeypatch.setattr(access.Access, "helm", Path("helm"))
-        monkeypatch.setattr(running, "_program", lambda *_: Path("/tools/tilt"))
-        monkeypatch.setattr(shell, "interactive", self._tilt)
-
-    def _tilt(self, argv: Sequence[Any], **options: Any) -> int:
-        self.started = {"argv": [str(word) for word in argv], **options, "during": instance.find_tilt(self.settings)}
-        if options["hopeless"]:
-            options["hopeless"]()
-        return 3
-
-    def facts(self, *services: str) -> dict[str, Any]:
-        return told.facts(self.settings, services)
-
-    def run(self, *services: str, **options: Any) -> int:
-        self.screen = Screen()
-        return running.run(self.settings, services, progress=self.screen.progress, **options)
+from tests.unit.loops import DIGEST, SERVICES, STORES, World
 
 
 @pytest.fixture
@@ -115,6 +66,14 @@ def test_a_service_that_dev_does_not_run_is_left_out_when_others_are_worked_on(w
     assert "orders" in by_name(world.facts()["services"])
 
 
+def test_a_store_that_dev_does_not_run_yet_is_told_with_who_needs_it(world: World) -> None:
+    world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "valkey"]
+    with pytest.raises(UsageError, match=r"dev has no valkey yet, which cart needs: `\./invoke status`"):
+        world.facts()
+    world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "cart"]
+    assert tuple(by_name(world.facts("catalog")["stores"])) == ("postgresql",), "nobody who is there needs it"
+
+
 def test_stores_are_those_of_dev_and_wait_for_nobody(world: World) -> None:
     seen = world.facts()
     assert tuple(by_name(seen["stores"])) == STORES
@@ -134,6 +93,13 @@ def test_what_a_migration_needs_comes_with_it_and_not_with_the_service_that_wait
 
 def test_the_context_is_one_that_can_change_nothing_but_local(world: World) -> None:
     assert world.facts()["context"] == "kind-test-developer"
+
+
+def test_the_tests_of_a_service_are_its_own_and_not_those_of_a_longer_name(world: World) -> None:
+    own = by_name(world.facts()["services"])["cart"]["tests"][-1]
+    argv = [sys.executable, "-m", "pytest", "tests/services/test_own_tests.py", "--collect-only", "--quiet"]
+    said = shell.run([*argv, "-k", f"{own} or {own.replace('cart', 'cat')}"], cwd=ROOT, check=False).stdout
+    assert re.findall(r"::test_\w+\[(\w+)\]$", said, re.MULTILINE) == ["cart"], said
 
 
 def test_nothing_that_is_secret_is_told(world: World) -> None:
@@ -223,6 +189,49 @@ def test_a_run_for_machines_ends_with_the_reason_once_a_service_cannot_come_up(
     assert world.run() == 3, "a developer may still mend it"
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"ci": True, "timeout": -5}, "--timeout=-5 is over before it begins"),
+        ({"timeout": 60}, "--timeout is for --ci"),
+        ({"port": -1}, "--port=-1 is no port"),
+        ({"port": 65536}, "--port=65536 is no port"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(world: World, options: Mapping[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=f"^{says}"):
+        world.run(**options)
+    assert world.started == {}
+
+
+def test_a_port_that_is_taken_is_refused_when_it_was_asked_for_and_passed_over_when_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {taken} is taken"):
+            world.run(port=taken)
+        assert world.started == {}
+        monkeypatch.setattr(running, "PREFERRED_PORT", taken)
+        world.run()
+        argv = world.started["argv"]
+        assert int(argv[argv.index("--port") + 1]) != taken
+
+
+def test_a_removal_stands_alone() -> None:
+    dev.alone("--down", [], ci=False, port=0, timeout=0)
+    with pytest.raises(UsageError, match=r"^--down is for the whole of `local`: leave catalog and --ci out"):
+        dev.alone("--down", ["catalog"], ci=True, port=0)
+
+
+def test_a_removal_with_other_words_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "down", lambda *_, **__: pytest.fail("it was removed"))
+    for words, flags in ((["catalog"], {}), ([], {"ci": True}), ([], {"port": 1}), ([], {"timeout": 1})):
+        with pytest.raises(Exit) as refused:
+            tasks.dev(Context(), words, down=True, **flags)
+        assert refused.value.code == 2
+
+
 def test_what_stays_and_how_it_goes_is_said_at_the_end(world: World) -> None:
     world.run()
     assert "http://storefront.local.localhost:8081" in world.screen.text
@@ -231,29 +240,63 @@ def test_what_stays_and_how_it_goes_is_said_at_the_end(world: World) -> None:
 
 def test_there_is_one_tilt_an_instance_and_it_is_known_while_it_runs(world: World) -> None:
     world.run(port=12345)
-    assert world.started["during"] == instance.Tilt(os.getpid(), "http://127.0.0.1:12345")
+    assert world.started["during"] == instance.Tilt("http://127.0.0.1:12345", (os.getpid(),))
     assert instance.find_tilt(world.settings) is None
     with instance.tilt(world.settings, "http://127.0.0.1:1"), pytest.raises(UsageError, match=r"http://127\.0\.0\.1:1"):
         world.run()
 
 
-def test_ending_tilt_asks_first_and_waits_until_it_has_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not instance.end_tilt(world.settings)
-    sent: list[int] = []
-    with instance.tilt(world.settings, "http://127.0.0.1:1"):
-        file = (world.settings.folder / "dev" / "tilt.json").open("a")
-    fcntl.flock(file, fcntl.LOCK_EX)
+def test_tilt_is_known_and_the_only_one_when_who_started_it_was_killed(world: World) -> None:
+    code = "import sys, time; print(flush=True); time.sleep(600)"
+    starter = f"""
+import subprocess, sys
+from pathlib import Path
+from slipway import instance
+from slipway.settings import Settings
+with instance.tilt(Settings(Path({str(ROOT)!r}), Path({str(world.settings.home)!r}), "test"), "http://127.0.0.1:1") as hold:
+    tilt = subprocess.Popen([sys.executable, "-c", {code!r}], pass_fds=[hold.descriptor])
+    hold.share(tilt.pid)
+    tilt.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE) as invoked:
+        assert invoked.stdout
+        invoked.stdout.readline()
+        there = instance.find_tilt(world.settings)
+        invoked.kill()
+    assert there and len(there.pids) == 2
+    try:
+        assert instance.find_tilt(world.settings) == there
+        with pytest.raises(UsageError, match=r"runs for instance 'test' already: http://127\.0\.0\.1:1"):
+            world.run()
+        assert instance.end_tilt(world.settings)
+        assert world.run() == 3
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(there.pids[1], signal.SIGKILL)
 
-    def kill(pid: int, number: int) -> None:
-        assert pid == os.getpid()
-        sent.append(number)
-        if number == signal.SIGKILL:
-            file.close()
 
-    monkeypatch.setattr(os, "kill", kill)
-    monkeypatch.setattr(instance, "TILT_TIMEOUT", 0.1)
-    assert instance.end_tilt(world.settings)
-    assert sent == [signal.SIGTERM, signal.SIGKILL]
+def test_tilt_gets_the_lock_and_its_number_is_known(world: World) -> None:
+    world.run()
+    [descriptor] = world.started["keep"]
+    assert descriptor > 2
+    assert world.started["started"] == (os.getpid(), 4711)
+
+
+def test_what_a_removal_that_was_cut_off_has_left_is_made_good(world: World) -> None:
+    world.kube.objects.append({"kind": "Namespace", "metadata": {"name": "local", "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    looked: list[str] = []
+
+    def get(kind: str, name: str, **_: Any) -> dict[str, Any] | None:
+        looked.append(name)
+        if len(looked) == 3:
+            world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "local"]
+        return FakeKube.get(world.kube, kind, name)
+
+    world.kube.get = get  # type: ignore[method-assign]
+    world.run()
+    assert len(looked) == 3, "it is waited for"
+    made = [f"{item['kind']}/{item['metadata']['name']}" for item in world.kube.objects]
+    assert {"Namespace/local", "RoleBinding/developer", "Secret/valkey"} <= set(made)
 
 
 def test_down_empties_local_and_leaves_it_as_up_made_it(world: World) -> None:
@@ -273,3 +316,13 @@ def test_down_empties_local_and_leaves_it_as_up_made_it(world: World) -> None:
     again = [item for item in world.kube.objects if item["kind"] in ("Namespace", "RoleBinding")]
     assert [item["metadata"]["name"] for item in again] == ["local", "developer"]
     assert again[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+def test_what_the_readme_has_one_change_is_there_and_is_changed(tmp_path: Path) -> None:
+    first, second = tilting.printed(ROOT)
+    assert first.startswith("./invoke dev ")
+    template = "services/storefront/templates/base.html"
+    (tmp_path / template).parent.mkdir(parents=True)
+    (tmp_path / template).write_text((ROOT / template).read_text())
+    shell.run(["bash", "-c", second], cwd=tmp_path)
+    assert "Saved a second ago." in (tmp_path / template).read_text()

@@ -155,7 +155,8 @@ def test_what_is_not_there_is_none() -> None:
 
 def test_only_our_own_image_names_are_removed() -> None:
     removed: list[str] = []
-    ours, theirs = ["slipway/node:1", "localhost:5001/slipway/node:1"], ["python:3.13", "localhost:5001/app:1", "x/slipway/y:1"]
+    ours = ["slipway/node:1", "localhost:5001/slipway/node:1", "localhost:5001/slipway-live_e2e_cart:tilt-0123456789abcdef"]
+    theirs = ["python:3.13", "localhost:5001/app:1", "x/slipway/y:1", "x/slipway-live_e2e_cart:tilt-1", "slipway-lively:1"]
     labelled = SimpleNamespace(tags=["localhost:5001/catalog:1"])
 
     def listed(filters: Any = None) -> list[Any]:
@@ -166,7 +167,7 @@ def test_only_our_own_image_names_are_removed() -> None:
         removed.append(tag)
 
     images = SimpleNamespace(list=listed, remove=remove)
-    assert made(images=images).remove_ours() == 3
+    assert made(images=images).remove_ours() == 4
     assert removed == sorted([*ours, "localhost:5001/catalog:1"])
 
 

@@ -84,6 +84,15 @@ def test_an_image_is_pinned_in_use_or_unused(settings: Settings, found: FakeEngi
     }
 
 
+def test_an_image_of_the_inner_loop_is_known_by_its_name_and_by_its_label(settings: Settings, found: FakeEngine) -> None:
+    tag = "localhost:5001/slipway-live_test_cart:tilt-0123456789abcdef"
+    found.add(tag)
+    found.add(ident="sha256:replaced", labels={"slipway.dev/owner": "slipway"})
+    assert states(settings) == {tag: "unused", "sha256:replaced": "unused"}
+    assert set(inventory.prune(settings).removed) == {tag, "sha256:replaced"}
+    assert found.images == []
+
+
 def test_images_of_others_are_not_looked_at(settings: Settings, found: FakeEngine) -> None:
     found.add("postgres:17", "somebody/slipway:1", "localhost:5001/catalog:1")
     found.add(labels={"slipway.dev/owner": "somebody"})

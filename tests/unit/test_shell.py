@@ -257,6 +257,31 @@ def test_an_interactive_program_that_a_signal_ended_gives_what_a_shell_would() -
     assert shell.interactive(["sh", "-c", "kill -9 $$"]) == 137
 
 
+def test_a_program_gets_the_descriptors_that_are_meant_for_it_and_its_number_is_told(tmp_path: Path) -> None:
+    told: list[int] = []
+    kept = os.open(tmp_path / "kept", os.O_WRONLY | os.O_CREAT)
+    code = "import os, sys; os.write(int(sys.argv[1]), str(os.getpid()).encode())"
+    try:
+        assert shell.interactive([*python(code), str(kept)], keep=[kept], started=told.append) == 0
+        assert (tmp_path / "kept").read_text() == str(told[0])
+        assert shell.interactive([*python(code), str(kept)]) != 0, "it is meant for nobody else"
+        pid = shell.start([*python(code), str(kept)], log_file=tmp_path / "log", keep=[kept])
+        os.waitpid(pid, 0)
+        assert (tmp_path / "kept").read_text().endswith(str(pid))
+    finally:
+        os.close(kept)
+
+
+def test_an_interactive_program_that_cannot_be_noted_is_ended(tmp_path: Path) -> None:
+    def broken(pid: int) -> None:
+        (tmp_path / "pid").write_text(str(pid))
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        shell.interactive(["sleep", "60"], started=broken)
+    ended(int((tmp_path / "pid").read_text()))
+
+
 def test_an_interactive_program_that_waits_for_what_never_comes_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell, "_LOOK", 0.02)
     begun = tmp_path / "begun"

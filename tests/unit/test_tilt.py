@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway import gobuild, images, machine, shell, tools
+from slipway import dockerd, down, engine, gobuild, held, images, machine, shell, tools
 from slipway.dev import __main__ as background
 from slipway.dev import tilt, web
 from slipway.errors import CommandFailed, ToolMissing
-from slipway.progress import Phase
+from slipway.progress import Phase, Progress
 from slipway.settings import ROOT, Settings, load
+
+REAL_START = shell.start
 
 LINUX = replace(machine.look(Path("/nowhere")), system="linux", architecture="amd64")
 
@@ -35,6 +39,7 @@ class Machine:
         self.env: dict[str, dict[str, str]] = {}
         self.embedded: dict[str, str] = {}
         self.started: list[str] = []
+        self.background = ""
         self.module = folder / "modules" / "tilt@v1"
         kept = "pkg/assets/build/.gitignore"  # with it the folder is there, and holds no page
         for name, text in {
@@ -80,10 +85,10 @@ class Machine:
             Path(words[words.index("-o") + 1]).write_text("tilt")
         return shell.Result(0, "", "")
 
-    def _start(self, argv: list[str], *, log_file: Path, cwd: Path) -> int:
+    def _start(self, argv: list[str], *, log_file: Path, cwd: Path, keep: list[int]) -> int:
         assert cwd == ROOT and log_file.parent.is_dir()
         self.started = argv
-        return 1
+        return REAL_START([sys.executable, "-c", self.background], log_file=log_file, cwd=cwd, keep=keep)
 
 
 @pytest.fixture
@@ -206,6 +211,31 @@ def test_the_background_has_the_lowest_priority_and_a_log(here: Machine) -> None
     here.programs.discard("nice")
     tilt.start(here.settings)
     assert here.started[0] != "nice"
+
+
+def test_the_background_is_known_while_it_runs_and_purging_ends_it_first(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.background = "import time; time.sleep(600)"
+    log = tilt.start(here.settings)
+    there = held.find(here.settings.compiling)
+    assert there and len(there.pids) == 2
+    here.started.clear()
+    assert tilt.start(here.settings) == log
+    assert here.started == [], "one is enough"
+    monkeypatch.setattr(engine, "find", lambda _: None)
+    monkeypatch.setattr(dockerd, "started", lambda _: 0)
+    assert "what compiled Tilt" in down.down(here.settings, purge=True, progress=Progress()).what
+    assert os.waitstatus_to_exitcode(os.waitpid(there.pids[1], 0)[1]) == -signal.SIGTERM
+    assert not here.settings.home.exists()
+
+
+@pytest.mark.parametrize("missing", ["go", "gcc"])
+def test_nothing_that_cannot_work_is_begun_in_the_background(here: Machine, missing: str) -> None:
+    here.programs.discard(missing)
+    with pytest.raises(ToolMissing, match="compile"):
+        tilt.start(here.settings)
+    assert here.started == []
+    here.own = Path("/usr/local/bin/tilt")
+    tilt.require(here.settings)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -34,7 +34,7 @@ from slipway import (
 )
 from slipway.credentials import Secrets
 from slipway.dev import tilt
-from slipway.errors import PhaseFailed, SlipwayError, UsageError, WaitTimeout
+from slipway.errors import PhaseFailed, SlipwayError, ToolMissing, UsageError, WaitTimeout
 from slipway.instance import Facts
 from slipway.kube import Kube
 from slipway.progress import Phase
@@ -177,6 +177,7 @@ def test_tilt_is_compiled_after_all_else_and_only_when_asked_for(world: World, l
         return log
 
     world.patch.setattr(tilt, "start", start)
+    world.patch.setattr(tilt, "require", lambda _: None)
     world.up()
     assert begun == []
     world.up(with_tilt=True)
@@ -186,9 +187,21 @@ def test_tilt_is_compiled_after_all_else_and_only_when_asked_for(world: World, l
 
 def test_an_up_that_failed_compiles_no_tilt(world: World) -> None:
     world.patch.setattr(tilt, "start", lambda _: pytest.fail("it is in the way"))
+    world.patch.setattr(tilt, "require", lambda _: None)
     world.fails = SlipwayError("no")
     with pytest.raises(PhaseFailed):
         world.up(with_tilt=True)
+
+
+def test_a_machine_that_cannot_compile_tilt_is_told_before_anything_is_made(world: World) -> None:
+    def refuse(_: Settings) -> None:
+        raise ToolMissing("no C compiler")
+
+    world.patch.setattr(tilt, "require", refuse)
+    with pytest.raises(ToolMissing, match="no C compiler"):
+        world.up(with_tilt=True)
+    assert world.asked == [] and world.works == []
+    world.up()
 
 
 def test_an_unfit_machine_is_refused_before_an_engine_is_started(world: World) -> None:
