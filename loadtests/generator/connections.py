@@ -6,13 +6,14 @@ another matter: like every good client this one looks before it sends, and takes
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from gevent import monkey, socket
 from geventhttpclient.client import HTTPClient, HTTPClientPool
 from geventhttpclient.connectionpool import ConnectionPool
 
-_select: Any = monkey.get_original("select", "select")
+_poll: Any = monkey.get_original("select", "poll")
 
 
 class _Watched(ConnectionPool):
@@ -28,8 +29,7 @@ class _Watched(ConnectionPool):
         """A connection that is still good; a new one when no idle one is."""
         while True:
             wire = super().get_socket()
-            readable, _, _ = _select([wire.fileno()], [], [], 0)
-            if not readable:
+            if not _readable(wire):
                 return wire
             # Nothing was asked on it: what there is to read is the end.
             self.stale += 1
@@ -39,6 +39,13 @@ class _Watched(ConnectionPool):
         """Take note of a new connection."""
         # A request is one piece; waiting for a second one would only cost time.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _readable(wire: Any) -> bool:
+    # `select` refuses descriptors above 1023, which a generator of thousands of customers has.
+    looked = _poll()
+    looked.register(wire.fileno(), select.POLLIN)
+    return bool(looked.poll(0))
 
 
 class Pool(HTTPClientPool):

@@ -11,7 +11,7 @@ from slipway.load.evidence import merged, within
 from slipway.load.model import FAIL, PASS, Endpoint, Run
 
 # What the verdict asks of the services; every other rule asks whether the measurement can be trusted.
-LIMITS = ("threshold", "unanswered")
+LIMITS = ("threshold", "unanswered", "down", "change")
 
 SHARES = (0.5, 0.95, 0.99)
 
@@ -56,7 +56,7 @@ class Serving:
 def headline(run: Run) -> str:
     """The verdict as a sentence."""
     limits, trust = (sum((one.rule in LIMITS) == mine for one in run.verdict.checked) for mine in (True, False))
-    broken = len(run.verdict.reasons)
+    broken = sum(one.rule in LIMITS and not one.ok and one.seen is not None for one in run.verdict.checked)
     if run.verdict.outcome == PASS:
         return f"All {limits} limits hold, and {trust} looks at the measurement itself found nothing wrong with it."
     if run.verdict.outcome == FAIL:

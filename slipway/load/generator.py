@@ -26,7 +26,7 @@ NAMESPACE = "load"
 ORDER, LOG = "order.json", "log"
 
 # Seconds: until the generator runs, its image being fetched meanwhile; until its processes have ended after its last word.
-START_TIMEOUT, END_TIMEOUT = 120.0, 20.0
+START_TIMEOUT, END_TIMEOUT = 120.0, 45.0
 
 # Seconds without a line after which the log is taken up again; the master says something every second.
 _QUIET = 15.0
@@ -61,6 +61,7 @@ def in_cluster(
     folder: Path,
     on_second: Callable[[Second], None],
     phase: Phase,
+    nodes: Mapping[str, str] | None = None,
 ) -> Client:
     """What the generator saw that runs as Jobs in the cluster; nothing of it is left there.
 
@@ -75,11 +76,12 @@ def in_cluster(
         folder: Where the order and the log are kept.
         on_second: Told of every second of the test.
         phase: Told what is waited for.
+        nodes: Labels of the nodes that it runs on; by default any.
 
     Raises:
         NoGenerator: It never began.
     """
-    values = {"run": run, "image": image, "order": order, "workers": plan.workers}
+    values = {"run": run, "image": image, "order": order, "workers": plan.workers, "nodeSelector": dict(nodes or {})}
     values["deadlineSeconds"] = int(plan.seconds + plan.drain + _BEYOND)
     objects = [_namespace(), *_render(settings, helm_program, values)]
     (folder / ORDER).write_text(order)
