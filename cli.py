@@ -254,6 +254,9 @@ class Slipway(Program):
         said = str(error)
         context = getattr(error, "context", None)
         name = context.name if isinstance(context, ParserContext) else None
+        typed = self._named()
+        if name and typed and self._context(typed).name == name:
+            name = typed  # a collection's default task goes by its name too
         unknown = next((word for word in self.core.unparsed if said == f"No idea what {word.partition('=')[0]!r} is!"), None)
         if unknown is None:
             return f"{said}\nSee `./invoke {name} --help`." if name else said
