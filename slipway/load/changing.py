@@ -57,7 +57,7 @@ class Changing:
     def _do(self) -> None:
         if not self._work:
             return
-        begun, failed = datetime.now(UTC).timestamp(), ""
+        begun, failed = _now(), ""
         try:
             self._afterwards = dict(self._work())
         except (UsageError, Refused) as error:  # nothing was changed; told by `end`, in the thread that can act on it
@@ -65,4 +65,8 @@ class Changing:
             return
         except Exception as error:  # it broke under the load, which is what such a test is there to find
             failed = " ".join(str(error).split())[:500] or type(error).__name__
-        self.made = Change(self._work.kind, begun, datetime.now(UTC).timestamp(), failed)
+        self.made = Change(self._work.kind, begun, _now(), failed)
+
+
+def _now() -> float:
+    return datetime.now(UTC).timestamp()

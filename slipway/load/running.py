@@ -27,7 +27,7 @@ _LOCAL = (
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a test runs, as this command reaches it."""
 
     access: Access
@@ -40,6 +40,7 @@ class _Place:
 
     @property
     def settings(self) -> Settings:
+        """The instance's."""
         return self.access.settings
 
     def pods(self) -> tuple[Pod, ...]:
@@ -116,7 +117,7 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
     return made
 
 
-def _driven(place: _Place, asked: Asked, identifier: str, before: tuple[Pod, ...], *, image: str, progress: Progress) -> Evidence:
+def _driven(place: Place, asked: Asked, identifier: str, before: tuple[Pod, ...], *, image: str, progress: Progress) -> Evidence:
     """What everybody saw of the load; its data are still there."""
     environment = asked.environment
     with books.Finder(place.kube, environment, place.target.digests, identifier, each=planning.each(place.plan)) as finder:
@@ -136,7 +137,7 @@ def _driven(place: _Place, asked: Asked, identifier: str, before: tuple[Pod, ...
     return Evidence(place.plan, place.target, client, server, seen, closed, place.limits, afterwards, change.made)
 
 
-def _tidied(place: _Place, identifier: str, phase: Phase) -> int | None:
+def _tidied(place: Place, identifier: str, phase: Phase) -> int | None:
     """How many orders of the test were removed; None when that could not be done."""
     removed = data.remove_orders(place.kube, place.target.environment, books.prefix(identifier))
     if removed is None:
@@ -146,7 +147,7 @@ def _tidied(place: _Place, identifier: str, phase: Phase) -> int | None:
     return removed
 
 
-def _look(settings: Settings, asked: Asked) -> _Place:
+def _look(settings: Settings, asked: Asked) -> Place:
     asked = replace(asked, streams=asked.streams or during.STREAMS) if asked.during else asked
     plan = planning.make(profiles.find(settings.root / profiles.FILE, asked.profile), asked)
     nodes = planning.nodes(asked)
@@ -158,7 +159,7 @@ def _look(settings: Settings, asked: Asked) -> _Place:
     except UsageError as error:  # there is no instance, or it does not run
         raise Environmental(str(error)) from error
     prometheus = Prometheus(names.url("prometheus", port=found.port), timeout=measuring.TIMEOUT)
-    return _Place(
+    return Place(
         found,
         around.admin(settings),
         prometheus,
@@ -169,7 +170,7 @@ def _look(settings: Settings, asked: Asked) -> _Place:
     )
 
 
-def _send(place: _Place, asked: Asked, identifier: str, *, image: str, phase: Phase, change: changing.Changing) -> Client:
+def _send(place: Place, asked: Asked, identifier: str, *, image: str, phase: Phase, change: changing.Changing) -> Client:
     """What the generator saw."""
     teller = Teller(place.plan, phase)
 
@@ -204,7 +205,7 @@ def _send(place: _Place, asked: Asked, identifier: str, *, image: str, phase: Ph
     return client
 
 
-def _work(place: _Place, asked: Asked, progress: Progress) -> during.Work | None:
+def _work(place: Place, asked: Asked, progress: Progress) -> during.Work | None:
     """What is to be changed meanwhile."""
     if not asked.during:
         return None
@@ -250,7 +251,7 @@ class Teller:
         self._phase.say(f"{ok} of {planned} journeys well, {failures} of {requests} requests failed")
 
 
-def _measured(place: _Place, client: Client, sending: float) -> tuple[Server, books.Served | None]:
+def _measured(place: Place, client: Client, sending: float) -> tuple[Server, books.Served | None]:
     """What Prometheus saw, and how many requests the services counted since the generator began to send."""
     environment, services = place.target.environment, tuple(sorted(place.target.digests))
     limits = pods.limits(place.kube.list("Pod", namespace=environment), services)

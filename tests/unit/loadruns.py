@@ -69,7 +69,11 @@ def run(
         locust=Locusts(931, failures, 0.018, 0.084, 0.12, 18.6),
     )
     if lost:
-        client = replace(client, workers=(client.workers[0], replace(client.workers[1], lost=True)), exit_codes={"master": 3, "worker-1": 0, "worker-2": 137})
+        client = replace(
+            client,
+            workers=(client.workers[0], replace(client.workers[1], lost=True)),
+            exit_codes={"master": 3, "worker-1": 0, "worker-2": 137},
+        )
     series: list[Series] = []
     for name, unit, base in (
         ("requests", "1/s", 6.2),

@@ -137,7 +137,7 @@ def test_of_an_hour_s_ids_those_are_kept_that_may_be_asked_for() -> None:
     with Finder(cluster, "stage", SERVICES, RUN, each=20) as reading:
         assert reading.found(ids(20, 59_980)) == 2
         assert reading.found(ids(3, 20), timeout=0.1) == 1
-        assert len(reading._found) == 3000
+        assert len(vars(reading)["_found"]) == 3000
 
 
 def test_reading_ends_with_the_block() -> None:

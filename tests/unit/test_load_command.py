@@ -55,7 +55,7 @@ def test_a_disk_that_is_full_is_no_failed_test(settings: Settings, monkeypatch: 
         raise OSError(28, "No space left on device", "/state/run.json")
 
     monkeypatch.setattr(running, "run", refuse)
-    with pytest.raises(SlipwayError, match="/state/run.json: No space left") as caught:
+    with pytest.raises(SlipwayError, match=r"/state/run\.json: No space left") as caught:
         load.load(settings, Asked(), progress=Progress())
     assert caught.value.exit_code == ENVIRONMENT_CODE
 
