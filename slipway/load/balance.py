@@ -113,8 +113,9 @@ def _requests(seen: Evidence) -> Iterator[Found]:
     answered = sum(seen.client.answered.values())
     slack = max(_FEW, _SLACK * sent)
     left = {pod.name: pod.restarts for pod in seen.pods.after}
-    # Whoever ended, for good or to begin anew, took along what it had counted since it was last scraped.
-    ends = sum(max(0, left[one.name] - one.restarts) if one.name in left else 1 for one in seen.pods.before)
+    silent = {service for service, seconds in seen.server.down.items() if seconds}
+    # Whoever ended, for good or to begin anew, took along what it had counted since the last scrape, and who fell silent has it.
+    ends = sum(max(one.service in silent, left[one.name] - one.restarts) if one.name in left else 1 for one in seen.pods.before)
     gone = ratio(ends, len(seen.pods.before)) or 0.0
     unscraped = gone * _UNSCRAPED * (ratio(sent, seen.client.ended - seen.client.began) or 0.0)
     least, most = answered - slack - unscraped, sent + slack + _INNER * unscraped

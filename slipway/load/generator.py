@@ -16,6 +16,7 @@ from slipway.kube import NOT_YET, Kube, KubeError, Object
 from slipway.load import written
 from slipway.load.lines import Lines
 from slipway.load.model import ENVIRONMENT_CODE, Client, Locusts, Plan, Second, Worker
+from slipway.ports import LOOPBACK, free_port
 from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.waiting import Failed, Pending, Ready, WaitFailed, WaitTimeout, wait_for
@@ -33,6 +34,9 @@ _QUIET = 15.0
 
 # Seconds beyond the plan after which what is left of it is ended: workers meet and prepare before it, and tidy up after it.
 _BEYOND = 240.0
+
+# Where the master of a generator on the host hears its workers, when that port is free.
+_PORT = 5557
 
 _RUN_LABEL = "slipway.dev/load-run"
 _MASTER, _WORKER = "master", "worker"
@@ -274,7 +278,10 @@ def on_host(
     lines = Lines(on_second)
     words = [program, "-m", "locust", "--locustfile", settings.root / "loadtests" / "locustfile.py", "--headless"]
     words += ["--processes", str(plan.workers), "--users", str(plan.workers), "--spawn-rate", str(plan.workers)]
-    words += ["--exit-code-on-error", "0", "--loglevel", "WARNING", "--master-bind-host", "127.0.0.1"]
+    # Two generators on one host must not hear each other's workers.
+    port = str(free_port(_PORT))
+    words += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
+    words += ["--master-bind-host", LOOPBACK, "--master-bind-port", port, "--master-host", LOOPBACK, "--master-port", port]
     env = {"LOAD_ORDER": str(file), "LOAD_OUTPUT": "stderr", "PYTHONDONTWRITEBYTECODE": "1"}
     timeout = plan.seconds + plan.drain + _BEYOND
     result = shell.run(words, cwd=folder, env=env, check=False, timeout=timeout, on_line=lines.take)

@@ -85,8 +85,8 @@ def nodes(asked: Asked) -> Mapping[str, str]:
         return {}
     if asked.local:
         raise UsageError("--local sends from this host: leave out --node-selector.")
-    key, _, value = asked.nodes.partition("=")
-    if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):
+    key, equals, value = asked.nodes.partition("=")
+    if not (equals and _KEY.fullmatch(key) and _VALUE.fullmatch(value)):
         raise UsageError(
             f"--node-selector is {asked.nodes!r}; it has to be KEY=VALUE, as `kubectl get nodes --show-labels` has them."
         )

@@ -262,7 +262,8 @@ def _measured(place: Place, client: Client, sending: float) -> tuple[Server, boo
     asked = measuring.Asked(
         environment,
         services,
-        frozenset(one.service for one in client.endpoints if one.requests),
+        # Who never answered has nothing to count, whatever it was sent.
+        frozenset(one.service for one in client.endpoints if one.requests and client.answered.get(one.service)),
         begin=client.began,
         end=client.ended,
         until=until,

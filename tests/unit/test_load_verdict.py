@@ -323,6 +323,8 @@ def test_a_pod_that_ended_may_have_counted_what_nobody_scraped() -> None:
     first, *rest = pods()
     again = replace(GOOD.pods, after=(replace(first, restarts=1), *rest))
     assert judged(replace(seen, pods=again, change=None)).outcome == FAIL, "the restart is its failure, and the books balance"
+    silent = replace(SERVER, down={**SERVER.down, "cart": 30.0})
+    assert judged(replace(seen, pods=GOOD.pods, change=None, server=silent)).outcome == FAIL, "what it counted nobody was told"
     assert judged(replace(seen, books=replace(GOOD.books, requests_served=1300.0))).outcome == INVALID
 
 
