@@ -25,27 +25,19 @@ class _Watched(ConnectionPool):
 
     stale = 0
 
-    def get_socket(self) -> Any:
-        """A connection that is still good; a new one when no idle one is."""
-        while True:
-            wire = super().get_socket()
-            if not _readable(wire):
-                return wire
-            # Nothing was asked on it: what there is to read is the end.
-            self.stale += 1
-            self.release_socket(wire)
+    def _is_socket_alive(self, sock: Any) -> bool:
+        # Nothing was asked on it: what there is to read is the end. The library itself asks `select`, which refuses descriptors
+        # above 1023, and takes every connection for dead that has one: a generator of thousands of customers would keep none.
+        looked = _poll()
+        looked.register(sock.fileno(), select.POLLIN)
+        alive = not looked.poll(0)
+        self.stale += not alive
+        return alive
 
     def after_connect(self, sock: Any) -> None:
         """Take note of a new connection."""
         # A request is one piece; waiting for a second one would only cost time.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _readable(wire: Any) -> bool:
-    # `select` refuses descriptors above 1023, which a generator of thousands of customers has.
-    looked = _poll()
-    looked.register(wire.fileno(), select.POLLIN)
-    return bool(looked.poll(0))
 
 
 class Pool(HTTPClientPool):

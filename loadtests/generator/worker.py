@@ -186,7 +186,7 @@ class Worker:
 
 def _ended(customers: Greenlets) -> int:
     """How many journeys were still under way, and are none any more: counted by what became of them, not by the books."""
-    left: list[Greenlet] = list(customers)
+    left: list[Greenlet[..., object]] = list(customers)
     customers.kill(timeout=2.0)
     # One that came to its end just before it was told to stop is a journey that ended.
     return sum(not one.ready() or isinstance(one.value, GreenletExit) for one in left)

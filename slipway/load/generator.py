@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +36,8 @@ _QUIET = 15.0
 # Seconds beyond the plan after which what is left of it is ended: workers meet and prepare before it, and tidy up after it.
 _BEYOND = 240.0
 
-# Where the master of a generator on the host hears its workers, when that port is free.
-_PORT = 5557
+# Where the master of a generator on the host hears its workers: one of so many ports from here on, drawn each time.
+_PORT, _PORTS = 20000, 10000
 
 _RUN_LABEL = "slipway.dev/load-run"
 _MASTER, _WORKER = "master", "worker"
@@ -278,8 +279,8 @@ def on_host(
     lines = Lines(on_second)
     words = [program, "-m", "locust", "--locustfile", settings.root / "loadtests" / "locustfile.py", "--headless"]
     words += ["--processes", str(plan.workers), "--users", str(plan.workers), "--spawn-rate", str(plan.workers)]
-    # Two generators on one host must not hear each other's workers.
-    port = str(free_port(_PORT))
+    # Of two generators on one host that begin at the same moment neither must hear the other's workers.
+    port = str(free_port(_PORT + secrets.randbelow(_PORTS)))
     words += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
     words += ["--master-bind-host", LOOPBACK, "--master-bind-port", port, "--master-host", LOOPBACK, "--master-port", port]
     env = {"LOAD_ORDER": str(file), "LOAD_OUTPUT": "stderr", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -78,7 +78,7 @@ def test_a_bad_release_that_came_to_stage_comes_no_further(instance: Instance, t
 
 
 def cut_with(instance: Instance, folder: Path, release: str, told: Mapping[str, object]) -> None:
-    """Bring a release to stage in which catalog is told something else there: from a branch, by develop, as every change comes."""
+    """Bring a release to stage in which catalog is told something else there: by a branch and develop, as every change comes."""
     branch = f"feature/bad-{release[1:].replace('.', '-')}"
     work = Workspace.clone(instance, folder / "work")
     work.configure("catalog", "stage", told)

@@ -17,7 +17,7 @@ import pytest
 
 from slipway import settings, shell
 from slipway.load import generator, plan, profiles
-from slipway.load.evidence import merged, within
+from slipway.load.evidence import merged
 from slipway.load.model import KEEP_ALIVE, NEW_CONNECTION, SLOW, Asked, Client, Plan, Second
 from slipway.load.model import Phase as PlanPhase
 from slipway.progress import Phase
@@ -92,15 +92,12 @@ def test_every_customer_comes_is_served_and_leaves_nothing(small: Shop, tmp_path
 
 
 def test_what_a_slow_sender_takes_for_itself_is_nobody_s_latency(small: Shop, tmp_path: Path) -> None:
-    made = planned(PlanPhase("more", 3.0, 4.0, 4.0, counted=True), streams={SLOW: 1.0}, drain=60.0)
-    client = send(small.url, tmp_path, made).client
+    client = send(small.url, tmp_path, planned(streams={SLOW: 1.0}, weights={"search": 1.0}, drain=120.0)).client
     assert sum(one.ok for one in client.journeys) == sum(one.planned for one in client.journeys) > 30
-    # Three seconds for each request, of which a journey has two at least: the customer's own time. What a busy machine adds is
-    # in the tail of the others, and not in most of them.
-    assert min(one.p50 or 0 for one in client.journeys if one.ok) > 3
-    middle = within(merged(client.endpoints), 0.5)
-    assert middle is not None
-    assert middle < 1.5
+    # Three seconds for each of the two requests of a journey: the customer's own time. If they were in a request's latency, none
+    # could have less; a machine that is busy may add to many of them, and not to all.
+    assert min(one.p50 or 0 for one in client.journeys if one.ok) > 6
+    assert min(merged(client.endpoints)) < 1
 
 
 def test_a_stall_is_charged_for_everybody_who_came_meanwhile(small: Shop, tmp_path: Path) -> None:
@@ -169,7 +166,8 @@ def test_carts_that_cannot_be_removed_hold_nobody_up_and_lose_no_worker(small: S
     assert [worker.lost for worker in client.workers] == [False]
     assert sum(one.ok for one in client.journeys) == sum(one.planned for one in client.journeys) > 30
     assert (client.carts > 30, client.removed["carts"]) == (True, 0)
-    assert client.sent["cart"] <= 8, "one that hangs is not asked by every cart"
+    # Eight are asked at a time, until three have not answered: one that hangs is not waited for by every cart.
+    assert client.sent["cart"] < 12
 
 
 def test_an_order_whose_customer_was_ended_may_be_there(small: Shop, tmp_path: Path) -> None:
@@ -196,13 +194,16 @@ def test_connections_are_watched_when_a_process_has_very_many(small: Shop) -> No
         taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
         from generator.connections import Pool
         client = Pool(concurrency=10, connection_timeout=5, network_timeout=5).get_client(sys.argv[1])
-        headers = {"X-Request-ID": "many"}
-        print([client.get("/products", headers=headers).read() and client.get("/products", headers=headers).status_code])
+        for number in range(3):
+            answer = client.get("/products", headers={"X-Request-ID": str(number)})
+            answer.read()
+            print(answer.status_code)
+            answer.release()
     """
     program = generator.python(settings.load(), Phase("environment"))
     words = [program, "-c", textwrap.dedent(code), small.url]
     result = shell.run(words, cwd=ROOT / "loadtests", check=False, timeout=60)
-    assert (result.code, result.stdout) == (0, "[200]\n"), result.stderr
+    assert (result.code, result.stdout.split()) == (0, ["200"] * 3), result.stderr
     assert small.connections == 1
 
 
