@@ -97,7 +97,7 @@ def test_what_a_slow_sender_takes_for_itself_is_nobody_s_latency(small: Shop, tm
     # Three seconds for each of the two requests of a journey: the customer's own time. If they were in a request's latency, none
     # could have less; a machine that is busy may add to many of them, and not to all.
     assert min(one.p50 or 0 for one in client.journeys if one.ok) > 6
-    assert min(merged(client.endpoints)) < 1
+    assert min(merged(client.endpoints)) < 2.9
 
 
 def test_a_stall_is_charged_for_everybody_who_came_meanwhile(small: Shop, tmp_path: Path) -> None:
