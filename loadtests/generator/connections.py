@@ -6,13 +6,14 @@ another matter: like every good client this one looks before it sends, and takes
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from gevent import monkey, socket
 from geventhttpclient.client import HTTPClient, HTTPClientPool
 from geventhttpclient.connectionpool import ConnectionPool
 
-_select: Any = monkey.get_original("select", "select")
+_poll: Any = monkey.get_original("select", "poll")
 
 
 class _Watched(ConnectionPool):
@@ -24,16 +25,14 @@ class _Watched(ConnectionPool):
 
     stale = 0
 
-    def get_socket(self) -> Any:
-        """A connection that is still good; a new one when no idle one is."""
-        while True:
-            wire = super().get_socket()
-            readable, _, _ = _select([wire.fileno()], [], [], 0)
-            if not readable:
-                return wire
-            # Nothing was asked on it: what there is to read is the end.
-            self.stale += 1
-            self.release_socket(wire)
+    def _is_socket_alive(self, sock: Any) -> bool:
+        # Nothing was asked on it: what there is to read is the end. The library itself asks `select`, which refuses descriptors
+        # above 1023, and takes every connection for dead that has one: a generator of thousands of customers would keep none.
+        looked = _poll()
+        looked.register(sock.fileno(), select.POLLIN)
+        alive = not looked.poll(0)
+        self.stale += not alive
+        return alive
 
     def after_connect(self, sock: Any) -> None:
         """Take note of a new connection."""

@@ -11,7 +11,7 @@ from slipway.load.evidence import merged, within
 from slipway.load.model import FAIL, PASS, Endpoint, Run
 
 # What the verdict asks of the services; every other rule asks whether the measurement can be trusted.
-LIMITS = ("threshold", "unanswered")
+LIMITS = ("threshold", "unanswered", "down", "change")
 
 SHARES = (0.5, 0.95, 0.99)
 
@@ -56,7 +56,7 @@ class Serving:
 def headline(run: Run) -> str:
     """The verdict as a sentence."""
     limits, trust = (sum((one.rule in LIMITS) == mine for one in run.verdict.checked) for mine in (True, False))
-    broken = len(run.verdict.reasons)
+    broken = sum(one.rule in LIMITS and not one.ok and one.seen is not None for one in run.verdict.checked)
     if run.verdict.outcome == PASS:
         return f"All {limits} limits hold, and {trust} looks at the measurement itself found nothing wrong with it."
     if run.verdict.outcome == FAIL:
@@ -84,7 +84,19 @@ def great(run: Run, shares: tuple[float | None, ...]) -> list[Figure]:
         Figure("Requests per second", f"{requests / lasted:.1f}" if lasted else "none", "over the phases that count"),
         Figure("Orders", f"{books.orders_accepted}", rows_said, bad=unequal),
         Figure("Started late", seconds_said(max(late, default=None)), "p99 of the worst worker"),
+        *([Figure("Left behind", "test data", left(run), bad=True)] if left(run) else []),
     ]
+
+
+def left(run: Run) -> str:
+    """What of the test's data is still in the environment though it should be gone, as a sentence; empty for nothing."""
+    removed, made = run.client.removed, {"carts": run.client.carts, "orders": run.books.order_rows}
+    odd = [
+        f"nobody could remove the {kind}" if removed[kind] is None else f"{removed[kind]} of {made[kind]} {kind} were removed"
+        for kind in removed
+        if kind in made and removed[kind] != made[kind] and (removed[kind] is None or made[kind] is not None)
+    ]
+    return f"{', and '.join(odd)}; all begin with load-{run.id}" if odd else ""
 
 
 def _share_of(part: int, whole: int) -> str:

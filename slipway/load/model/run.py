@@ -13,7 +13,7 @@ from slipway.load.model.verdict import CODES, INVALID, Verdict
 from slipway.load.written import NotThat, plain, read
 
 # Of the file that a run is kept in; one with another number was written by another version of this program.
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,14 @@ class Change:
     Attributes:
         kind: rollout, promotion or rollback.
         begin: The moment at which it began.
-        end: The moment at which it was done.
+        end: The moment at which it was done, or had failed.
+        failed: Why it was not done; empty when it was.
     """
 
     kind: str
     begin: float
     end: float
+    failed: str = ""
 
 
 @dataclass(frozen=True)
