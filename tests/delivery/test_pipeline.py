@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slipway import git, images, oci, pipeline, promotion, releases, runs, testing
+from slipway import credentials, git, images, oci, pipeline, promotion, releases, runs, testing, wishes
 from slipway.engine import EngineError
 from slipway.images import Built
 from slipway.pipeline import Outcome
@@ -48,6 +48,9 @@ class Line:
         recorder.begin()
         self.recorder = recorder
         told = {"triggered_by": "developer", **more}
+        if to := told.get("requested"):
+            key = credentials.signing_key(self.world.settings, told["triggered_by"])
+            told.setdefault("wish", wishes.sign(key, to, branch, commit))
         return pipeline.run(self.world.access, commit, branch, recorder=recorder, **told)
 
     @property

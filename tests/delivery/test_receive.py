@@ -388,7 +388,7 @@ def test_a_feature_branch_cannot_reach_stage_or_prod(site: Site, feature: str) -
 
 
 def test_a_feature_branch_reaches_nothing_by_itself(site: Site, entry: Entry) -> None:
-    refused(site.write(NONPROD, [entry], Triggered_By="pipeline"), "branches", "does not reach dev by itself")
+    refused(site.write(NONPROD, [entry], kind="deploy"), "branches", "does not reach dev by itself")
 
 
 def test_a_commit_of_another_branch_is_refused(site: Site, feature: str) -> None:

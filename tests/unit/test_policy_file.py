@@ -92,7 +92,7 @@ WRONG = [
         "approvals.prod.approvers[0]: there is no 'boss'; there is 'developer', 'lead', 'pipeline'",
     ),
     ("approvers: [lead]", "approvers: []", "", "approvals.prod.approvers: nobody is named, so nothing would ever reach prod"),
-    ("dispatchers: [developer, lead, pipeline]", "dispatchers: []", "", "approvals.prod.dispatchers: nobody is named"),
+    ("dispatchers: [developer, lead]", "dispatchers: []", "", "approvals.prod.dispatchers: nobody is named"),
     ("load: off", "load: on", "", "load: there is no 'on'; there is 'off', 'required'"),
     ("load: off", "load: sometimes", "", "load: there is no 'sometimes'; there is 'off', 'required'"),
     ("load: off", "load: [required]", "", "load: must be a text (of off, required), and is ['required']"),
