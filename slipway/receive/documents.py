@@ -116,6 +116,7 @@ def _approval(scene: Scene, path: str, content: bytes) -> Iterable[Refusal]:
     authors = scene.authors(lock) if lock else ()
     for refusal in policy.judge_approval(scene.ledger.policy, scene.user, authors, lock is not None):
         if lock and not authors and refusal.rule == "four-eyes":
-            yield Refusal("four-eyes", refusal.wrong, f"push another commit to {lock.branch}: the push log then names its author")
+            known = "a release of which the push log has every push, one after the other: cut it again under another version"
+            yield Refusal("four-eyes", refusal.wrong, known)
         else:
             yield refusal

@@ -169,7 +169,7 @@ class Site:
         """What follows from a commit of the application, as the pipeline makes it."""
         told = {"branch": "develop", "digest": digest(commit[:7]), "inputs": digest(f"in {commit[:7]}"), **more}
         told.setdefault("version", f"0.2.0-{versions.slug(told['branch'])}.{git.count(self.tree, commit)}")
-        record = Record(environment, service, image=f"localhost:5001/{service}", source_commit=commit, **told)
+        record = Record(environment, service, source_commit=commit, **{"image": f"localhost:5001/{service}", **told})
         place = self.folder / "sources" / commit
         if not place.is_dir():
             git.export(self.tree, commit, ["charts", "services"], place)
@@ -208,7 +208,7 @@ class Site:
         entries: Sequence[Entry] = (),
         *,
         files: Mapping[str, bytes | None] | None = None,
-        kind: str = "",
+        kind: str | None = None,
         user: str = "pipeline",
         by: str = "",
         key: str | None = "",
@@ -219,7 +219,8 @@ class Site:
         What a feature branch brings somebody has asked for; anything else comes by itself.
         """
         at = self.checkout(repository)
-        kind = kind or ("request" if any(one.record.branch.startswith("feature/") for one in entries) else "deploy")
+        asked = any(one.record.branch.startswith("feature/") for one in entries)
+        kind = ("request" if asked else "deploy") if kind is None else kind
         self.lay(at, entries, files or {})
         self.sign(at, self.message(entries, kind, **trailers), by=by or user, key=key)
         return self.git("push", self.bare(repository), "HEAD:refs/heads/main", at=at, user=user, check=False)
@@ -313,7 +314,7 @@ class Site:
     def approve(self, lock: locks.Lock, *, by: str = "lead", user: str = "", **more: Any) -> Done:
         """The push of an approval."""
         approval = locks.Approval(lock.release, lock.hash, by, "2026-01-02T03:04:05Z")
-        return self.write(PROD, files=approval.files, kind="approval", user=user or by, **more)
+        return self.write(PROD, files=approval.files, kind="approval", user=user or by, **{"Approved_By": by, **more})
 
     def approved(self, release: str) -> locks.Lock:
         """A release that was cut, that stage ran, and that the lead approved."""
