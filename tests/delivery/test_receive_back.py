@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -156,9 +157,9 @@ def wanted(site: Site) -> Entry:
         ("the pipeline's own", {"Triggered_By": "pipeline"}),
     ],
 )
-def test_a_request_that_nobody_made_is_refused(site: Site, how: str, told: dict[str, str]) -> None:
+def test_a_request_that_nobody_made_is_refused(site: Site, how: str, told: dict[str, Any]) -> None:
     entry = wanted(site)
-    signed = {"Wish": site.wish(entry.record, by="pipeline" if "pipeline" in how else "developer"), **told}
+    signed: dict[str, Any] = {"Wish": site.wish(entry.record, by="pipeline" if "pipeline" in how else "developer"), **told}
     refused(site.write(NONPROD, [entry], **signed), "wish", "nobody who may is known to have asked for feature/x in dev")
 
 
@@ -186,8 +187,9 @@ def test_a_push_that_asks_for_an_environment_is_proof_enough(site: Site) -> None
 
 def test_a_wish_from_before_a_rollback_brings_nothing_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     entry, former, at = wanted(site), site.now("dev", "catalog"), tip(site)
+    then = time.time() - 3600
     with monkeypatch.context() as earlier:
-        earlier.setattr(wishes, "time", SimpleNamespace(time=lambda hour=time.time() - 3600: hour))
+        earlier.setattr(wishes, "time", SimpleNamespace(time=lambda: then))
         wish = site.wish(entry.record)
     landed(site.write(NONPROD, [entry], Wish=wish))
     landed(back(site, former, at))

@@ -93,6 +93,13 @@ WRONG = [
     ),
     ("approvers: [lead]", "approvers: []", "", "approvals.prod.approvers: nobody is named, so nothing would ever reach prod"),
     ("dispatchers: [developer, lead]", "dispatchers: []", "", "approvals.prod.dispatchers: nobody is named"),
+    (
+        "prod: {tier: prod}",
+        "prod: {tier: nonprod}",
+        "",
+        "environments.prod.tier: prod is where releases go, and only the tier 'prod' takes nothing but what was approved",
+    ),
+    ("stage: {tier: prod}", "stage: {tier: nonprod}", "", "environments.stage.tier: stage is where releases go"),
     ("load: off", "load: on", "", "load: there is no 'on'; there is 'off', 'required'"),
     ("load: off", "load: sometimes", "", "load: there is no 'sometimes'; there is 'off', 'required'"),
     ("load: off", "load: [required]", "", "load: must be a text (of off, required), and is ['required']"),
