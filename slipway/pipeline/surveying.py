@@ -12,8 +12,6 @@ from slipway.gitops import Record, Source
 from slipway.pipeline.work import Needless, Work, listed
 from slipway.promotion import Refused
 
-_MAIN = "main"
-
 
 def begin(work: Work) -> tuple[str, ...]:
     """The environments that the run is about, in the order of promotion; when it goes to none, the first that it could reach."""
@@ -124,13 +122,12 @@ def differs(work: Work, service: str) -> bool:
 def _version(work: Work) -> str:
     mirror = work.access.mirror
     tags = git.local_refs(mirror, "refs/tags")
-    newest = versions.newest(tags)
-    # main has every commit of its own: there, the last release is what counting begins at.
-    since = f"refs/heads/{_MAIN}" if work.branch != _MAIN else f"refs/tags/v{newest}" if newest else ""
-    if since and git.resolve(mirror, since) is None:
-        since = ""
+    # The first release, which an instance begins with, never moves. From main, or from the last release, counting would begin
+    # anew whenever one is finished, and a branch under way would get the versions again that it had.
+    first = versions.oldest(tags)
     label = work.line.label if work.line else ""
-    return versions.version(label, work.branch, tags, git.count(mirror, work.commit, without=since))
+    count = git.count(mirror, work.commit, without=f"refs/tags/v{first}" if first else "")
+    return versions.version(label, work.branch, tags, count)
 
 
 def said(work: Work, changed: Sequence[str]) -> str:

@@ -396,6 +396,33 @@ def test_a_version_is_never_used_for_other_content(line: Line) -> None:
     assert "a version is never used twice. Push another commit to develop" in made.trouble
 
 
+def test_versions_of_a_branch_grow_though_another_release_is_finished_meanwhile(line: Line) -> None:
+    def tag(name: str, commit: str) -> None:
+        line.world.site.git("update-ref", f"refs/tags/{name}", commit, at=line.world.site.bare("app"))
+
+    line.develop({CATALOG: "1"})
+    first = line.develop({CATALOG: "2"}, branch="release/v0.2.0")
+    line.develop({CATALOG: "3"}, branch="release/v0.3.0")
+    line.develop({CATALOG: "4"}, branch="feature/x")
+    branches = ("release/v0.3.0", "feature/x", "release/v0.2.0")
+    before = [line.run(branch).version for branch in branches]
+    # What finishing v0.2.0 leaves: main has it, and a tag names it.
+    line.world.put("main", first)
+    tag("v0.2.0", first)
+    for number, branch in enumerate(branches):
+        line.develop({CATALOG: f"more {number}"}, branch=branch)
+    after = [line.run(branch).version for branch in branches]
+    assert (before, after) == (
+        ["0.3.0-rc.4", "0.2.0-feature-x.4", "0.2.0-rc.4"],
+        ["0.3.0-rc.5", "0.3.0-feature-x.5", "0.2.0-rc.5"],
+    )
+    # A hotfix on top of what is released moves no core, and takes no number away.
+    line.world.put("main", line.world.site.tip("release/v0.2.0"))
+    tag("v0.2.1", line.world.site.tip("release/v0.2.0"))
+    line.develop({CATALOG: "last"}, branch="feature/x")
+    assert line.run("feature/x").version == "0.3.0-feature-x.6"
+
+
 def test_only_the_services_that_are_asked_for_are_looked_at(line: Line) -> None:
     line.develop({CATALOG: "1", CART: "1"})
     assert line.run("develop", services=["cart"]).built == ("cart",)
