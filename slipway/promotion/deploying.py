@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from slipway import admission, gitops, locks, records
+from slipway import gitops, locks, records
 from slipway.access import Access
 from slipway.errors import SlipwayError
 from slipway.gitops import Commit, Entry, Published, Record, There
 from slipway.progress import Phase
+from slipway.promotion.admitting import admit, unless_refused
 from slipway.promotion.arriving import arrive, causes
 from slipway.promotion.changes import Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
 from slipway.promotion.judging import judge
@@ -59,7 +60,8 @@ def deploy(
     """The environment, running exactly what was wanted; all of it, or what ran before.
 
     Nothing is written when nothing differs. What the policy refuses is refused before anything is written, also when
-    somebody else came first meanwhile. Stage and prod admit the images before the commit that runs them is made.
+    somebody else came first meanwhile. Stage and prod admit the images before the commit that runs them is made, and no longer
+    when that is refused.
 
     Args:
         access: An instance, as the pipeline.
@@ -82,6 +84,8 @@ def deploy(
     meant = [replace(record, environment=change.environment, **named) for record in change.records]
     wanted = (*render(access, meant), *change.entries)
 
+    listed = set[str]()
+
     def edit(there: There) -> Commit:
         fresh = tuple(entry for entry in wanted if there.get(entry.record.key) != entry)
         files = {name: content for name, content in change.files.items() if _content(there, name) != content}
@@ -89,11 +93,12 @@ def deploy(
             return Commit()
         if refusals := judge(access, change, [entry.record for entry in fresh or wanted], there):
             raise Refused(refusals)
-        admit(access, change.environment, fresh)
+        listed.update(admit(access, change.environment, fresh))
         return Commit(fresh, files, {"Approved-By": ", ".join(_approvers(change, there))})
 
     phase.say(f"writing to {change.environment}")
-    made = _publish(access, change, edit, run=run, clock=clock)
+    with unless_refused(access, change.environment, listed):
+        made = _publish(access, change, edit, run=run, clock=clock)
     services = tuple(entry.record.service for entry in made.entries)
     if made.made and not made.entries:  # nothing that could run
         return Deployed(change.environment, made.commit, True, wanted, (), {})
@@ -121,13 +126,6 @@ def _publish(access: Access, change: Change, edit: Callable[[There], Commit], *,
         key=access.key,
         clock=clock,
     )
-
-
-def admit(access: Access, environment: str, entries: Sequence[Entry]) -> None:
-    """Let the cluster run the images of these entries, where it runs approved ones only; observed when this returns."""
-    images = sorted({f"{entry.record.image}@{entry.record.digest}" for entry in entries})
-    if images and admission.guarded(access.settings, [environment]):
-        admission.approve(access.kube, environment, images)
 
 
 def _taken_back(

@@ -77,8 +77,9 @@ class Pods:
             self.running[entry.record.key] = entry.record.digest
         return {entry.record.service: entry.record.digest for entry in entries}
 
-    def admit(self, _: Access, environment: str, entries: Sequence[Entry]) -> None:
+    def admit(self, _: Access, environment: str, entries: Sequence[Entry]) -> Sequence[str]:
         self.admitted += [(environment, entry.record.digest) for entry in entries]
+        return ()
 
 
 class World:
