@@ -340,6 +340,14 @@ def tree(at: Path, revision: str, path: str = "") -> tuple[str, ...]:
     return tuple(str(PurePosixPath(name)) for name in listed.split("\0") if name)
 
 
+def contents(at: Path, revision: str, *paths: str) -> dict[str, str]:
+    """What names the content of every file below these paths as a commit has them, by path; none when it lacks the commit."""
+    listed = _git(["ls-tree", "-r", "-z", "--full-tree", revision, "--", *paths], at=at, check=False).stdout
+    pairs = (line.split("\t", 1) for line in listed.split("\0") if line)
+    # The mode counts too: whether a file is a program, or a link.
+    return {path: about for about, path in pairs}
+
+
 def every(at: Path, revision: str, pattern: str) -> tuple[str, ...]:
     """What the files that a pattern names have held, in any commit that a revision has behind it; each content once."""
     argv = ["log", "--format=", "--raw", "--no-abbrev", "--no-renames", "--diff-merges=separate", revision, "--", pattern]

@@ -140,8 +140,8 @@ def _style(source: Source) -> bytes:
 
 
 def _key(services: Path, folders: Sequence[str], image: str, style: bytes) -> str:
-    files = [path for name in folders if (path := services / name).is_dir()]
-    files += [path for path in [services / "pytest.ini"] if path.is_file()]
+    # All that the container gets, but for the other services: a conftest.py or a ruff.toml beside them counts for each.
+    files = [path for path in sorted(services.iterdir()) if path.name in folders or not (path / "main.py").is_file()]
     values = {"folders": folders, "image": image, "style": hashlib.sha256(style).hexdigest(), "script": _SCRIPT}
     return cache.key(files=files, values=values)
 

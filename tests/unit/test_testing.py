@@ -201,7 +201,9 @@ def test_the_same_content_is_checked_once(world: World) -> None:
     assert len(world.checks) == 1
 
 
-@pytest.mark.parametrize("name", ["catalog/main.py", "catalog/test/test_it.py", "chassis/main.py", "pytest.ini"])
+@pytest.mark.parametrize(
+    "name", ["catalog/main.py", "catalog/test/test_it.py", "chassis/main.py", "pytest.ini", "conftest.py", "ruff.toml"]
+)
 def test_any_change_is_checked(world: World, name: str) -> None:
     world.check()
     world.write(name, "changed = True\n")
