@@ -326,6 +326,14 @@ def test_a_service_without_a_lock_is_refused_with_the_file_that_lacks(world: Wor
         world.check()
 
 
+@pytest.mark.parametrize("name", ["catalog/requirements.txt", "test-requirements.txt"])
+def test_a_lock_by_which_a_package_could_build_itself_is_not_installed(world: World, name: str) -> None:
+    world.write(name, "--no-binary :all:\n")
+    with pytest.raises(ChecksFailed, match=rf"services/{name}, line 1"):
+        world.check()
+    assert world.engine.built == []
+
+
 def test_containers_of_checks_that_were_killed_are_swept(world: World) -> None:
     left = world.engine.create("x", labels=testing.labels(world.settings))
     other = world.engine.create("x", labels=testing.labels(Settings(ROOT, world.settings.home, "other")))
