@@ -46,6 +46,7 @@ _CREATED = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 KEY_LABEL = "slipway.dev/key"
 SOURCE_LABEL = "slipway.dev/source"
+REVISION_LABEL = "org.opencontainers.image.revision"
 
 # A step of the build as BuildKit's plain output names it: "#7 [stage 2/5] RUN ...".
 _STEP = re.compile(r"#\d+ \[(?!internal)([^]]+)\] (.*)")
@@ -302,7 +303,7 @@ def build_service(
     labels = {
         "org.opencontainers.image.title": service,
         "org.opencontainers.image.version": version,
-        "org.opencontainers.image.revision": commit,
+        REVISION_LABEL: commit,
         "org.opencontainers.image.created": _CREATED,
         "org.opencontainers.image.base.name": base,
         names.OWNER_LABEL: names.OWNER,
@@ -314,6 +315,16 @@ def build_service(
     bill = sbom.bill(materials, service=service, version=version, commit=commit, digest=image.digest, lock=lock, epoch=EPOCH)
     parts.attach(repository, image, bill.encode(), sbom.MEDIA_TYPE, created=_CREATED)
     return Built(repository, image.digest, inputs)
+
+
+def revision(reference: str) -> str | None:
+    """The commit that a service's image says it was built from; "" when it says none, None when the registry does not hold it.
+
+    Raises:
+        RegistryError: The registry does not answer, or refuses.
+    """
+    found = oci.labels(reference)
+    return None if found is None else found.get(REVISION_LABEL, "")
 
 
 def bill(reference: str) -> str:

@@ -16,6 +16,7 @@ from slipway.promotion.admitting import admit, unless_refused
 from slipway.promotion.arriving import arrive, causes
 from slipway.promotion.changes import Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
 from slipway.promotion.judging import judge
+from slipway.promotion.tracing import untraced
 from slipway.waiting import Clock
 
 # Seconds until an environment runs what Git records: a migration, and one pod after the other.
@@ -82,6 +83,8 @@ def deploy(
         name: value for name, value in (("branch", change.branch), ("release", change.release), ("lock", change.lock)) if value
     }
     meant = [replace(record, environment=change.environment, **named) for record in change.records]
+    if refusals := untraced(access, change.environment, meant):
+        raise Refused(refusals)
     wanted = (*render(access, meant), *change.entries)
 
     listed = set[str]()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from slipway import git, locks, promotion
+from slipway import git, images, locks, promotion
 from slipway.admission import lists
-from slipway.errors import CommandFailed
+from slipway.errors import CommandFailed, SlipwayError
 from slipway.gitops import Record
 from slipway.kube import KubeError
-from slipway.promotion import Change, Overtaken, PromotionFailed, Refused, deploying
+from slipway.promotion import Change, Overtaken, PromotionFailed, Refused, deploying, tracing
 from tests.delivery import promoting
 from tests.delivery.promoting import World
 from tests.delivery.receiving import PROD, Site, digest, landed
@@ -165,6 +165,35 @@ def test_stage_admits_the_images_before_the_commit_is_made(world: World) -> None
     deploy(world, staged(lock, records))
     images = tuple(sorted(f"{one.image}@{one.digest}" for one in records))
     assert world.admitted == [("stage", images, before)]
+
+
+def test_stage_takes_no_image_that_says_it_is_of_another_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, records = release(world)
+    said = {f"{one.image}@{one.digest}": one.source_commit for one in records}
+    monkeypatch.setattr(images, "revision", said.get)
+    monkeypatch.setattr(deploying, "untraced", tracing.untraced)
+    said[f"{records[1].image}@{records[1].digest}"] = "d" * 40
+    before = world.head("stage")
+    with pytest.raises(Refused, match=r"catalog 0\.2\.0-rc\.1 is said to be of \w{9}, and its image says ddddddddd") as refused:
+        deploy(world, staged(lock, records))
+    assert (refused.value.rules, world.head("stage"), world.admitted) == ({"origin"}, before, [])
+    # Where anything may be tried nobody asks.
+    deploy(world, change([world.made("catalog", lock.commit)]))
+    said[f"{records[1].image}@{records[1].digest}"] = records[1].source_commit
+    assert deploy(world, staged(lock, records)).made
+
+
+def test_stage_takes_no_image_that_the_registry_lacks_or_that_says_no_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, records = release(world)
+    monkeypatch.setattr(deploying, "untraced", tracing.untraced)
+    monkeypatch.setattr(images, "revision", lambda _: None)
+    with pytest.raises(SlipwayError, match="the registry does not hold localhost:5001/cart@sha256"):
+        deploy(world, staged(lock, records))
+    monkeypatch.setattr(images, "revision", lambda _: "")
+    with pytest.raises(Refused, match="and its image says nothing"):
+        deploy(world, staged(lock, records))
 
 
 def test_what_the_git_server_refuses_is_not_admitted_any_longer(hooked: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,6 +319,13 @@ def test_a_service_is_known_by_the_digest_that_follows_from_what_it_is(shop: Sho
     assert "--build-arg=BASE=slipway/python:1" in builds.words[0]
 
 
+def test_an_image_says_the_commit_that_it_was_built_from(shop: Shop) -> None:
+    first, second = shop.build(), shop.build(commit="beef")
+    assert (images.revision(first.reference), images.revision(second.reference)) == ("c0ffee", "beef")
+    assert first.digest != second.digest
+    assert images.revision(f"{first.repository}@sha256:{'0' * 64}") is None
+
+
 def test_a_recipe_of_its_own_is_built_without_what_this_machine_knows(
     shop: Shop, builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
