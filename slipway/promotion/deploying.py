@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -56,6 +57,7 @@ def deploy(
     phase: Phase,
     run: str = "",
     timeout: float = DELIVERY_TIMEOUT,
+    fetched: bool = False,
     clock: Clock | None = None,
 ) -> Deployed:
     """The environment, running exactly what was wanted; all of it, or what ran before.
@@ -70,6 +72,7 @@ def deploy(
         phase: Told what is done and waited for.
         run: The run of the pipeline that it is part of.
         timeout: Seconds until the environment has to run it.
+        fetched: Whether the mirror of the application is up to date already.
         clock: Another clock, for tests.
 
     Raises:
@@ -78,30 +81,34 @@ def deploy(
         Overtaken: A later commit changes the same services.
         PromotionFailed: It did not come to run, and was taken back where it could be.
     """
-    gitops.patiently(access.app, access.fetch, clock=clock)
+    if not fetched:
+        gitops.patiently(access.app, access.fetch, clock=clock)
     named = {
         name: value for name, value in (("branch", change.branch), ("release", change.release), ("lock", change.lock)) if value
     }
     meant = [replace(record, environment=change.environment, **named) for record in change.records]
-    if refusals := untraced(access, change.environment, meant):
-        raise Refused(refusals)
-    wanted = (*render(access, meant), *change.entries)
-
     listed = set[str]()
-
-    def edit(there: There) -> Commit:
-        fresh = tuple(entry for entry in wanted if there.get(entry.record.key) != entry)
-        files = {name: content for name, content in change.files.items() if _content(there, name) != content}
-        if not fresh and not files:
-            return Commit()
-        if refusals := judge(access, change, [entry.record for entry in fresh or wanted], there):
-            raise Refused(refusals)
-        listed.update(admit(access, change.environment, fresh))
-        return Commit(fresh, files, {"Approved-By": ", ".join(_approvers(change, there))})
-
     phase.say(f"writing to {change.environment}")
-    with unless_refused(access, change.environment, listed):
+    # The repository is read meanwhile.
+    with ThreadPoolExecutor(2) as pool, unless_refused(access, change.environment, listed):
+        looking, rendering = pool.submit(untraced, access, change.environment, meant), pool.submit(render, access, meant)
+
+        def edit(there: There) -> Commit:
+            if refusals := looking.result():
+                raise Refused(refusals)
+            wanted = (*rendering.result(), *change.entries)
+            fresh = tuple(entry for entry in wanted if there.get(entry.record.key) != entry)
+            files = {name: content for name, content in change.files.items() if _content(there, name) != content}
+            if not fresh and not files:
+                return Commit()
+            if refusals := judge(access, change, [entry.record for entry in fresh or wanted], there):
+                raise Refused(refusals)
+            listed.update(admit(access, change.environment, fresh))
+            return Commit(fresh, files, {"Approved-By": ", ".join(_approvers(change, there))})
+
         made = _publish(access, change, edit, run=run, clock=clock)
+    wanted = (*rendering.result(), *change.entries)
+    phase.say(f"commit {made.commit[:9]} is written")
     services = tuple(entry.record.service for entry in made.entries)
     if made.made and not made.entries:  # nothing that could run
         return Deployed(change.environment, made.commit, True, wanted, (), {})
