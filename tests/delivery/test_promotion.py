@@ -12,6 +12,7 @@ import pytest
 
 from slipway import git, images, locks, promotion
 from slipway.admission import lists
+from slipway.bench_pipeline.legs import Watched
 from slipway.errors import CommandFailed, SlipwayError
 from slipway.gitops import Record
 from slipway.kube import KubeError
@@ -55,7 +56,9 @@ def test_a_promotion_is_one_signed_commit_that_says_what_from_where_and_by_whom(
     others = {key: hooked.entry(*key) for key in (("dev", "cart"), ("qa", "catalog"))}
     before = hooked.head("dev")
     made = hooked.made("catalog", commit)
+    hooked.phase = watched = Watched("deploy")
     done = deploy(hooked, change([made]), run="run-1")
+    assert watched.written, "the benchmark goes by what is said then"
     newest, *rest = hooked.commits("dev")
     assert (newest.sha, newest.parents, rest[0].sha) == (done.commit, (before,), before)
     assert newest.trailers == {
