@@ -90,18 +90,18 @@ def deploy(
     listed = set[str]()
     phase.say(f"writing to {change.environment}")
     # The repository is read meanwhile.
-    with ThreadPoolExecutor(2) as pool, unless_refused(access, change.environment, listed):
-        looking, rendering = pool.submit(untraced, access, change.environment, meant), pool.submit(render, access, meant)
+    with ThreadPoolExecutor(1) as pool, unless_refused(access, change.environment, listed):
+        rendering = pool.submit(render, access, meant)
 
         def edit(there: There) -> Commit:
-            if refusals := looking.result():
-                raise Refused(refusals)
             wanted = (*rendering.result(), *change.entries)
             fresh = tuple(entry for entry in wanted if there.get(entry.record.key) != entry)
             files = {name: content for name, content in change.files.items() if _content(there, name) != content}
             if not fresh and not files:
                 return Commit()
             if refusals := judge(access, change, [entry.record for entry in fresh or wanted], there):
+                raise Refused(refusals)
+            if refusals := untraced(access, change.environment, [entry.record for entry in fresh if entry not in change.entries]):
                 raise Refused(refusals)
             listed.update(admit(access, change.environment, fresh))
             return Commit(fresh, files, {"Approved-By": ", ".join(_approvers(change, there))})

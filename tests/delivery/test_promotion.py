@@ -184,6 +184,9 @@ def test_stage_takes_no_image_that_says_it_is_of_another_commit(world: World, mo
     deploy(world, change([world.made("catalog", lock.commit)]))
     said[f"{records[1].image}@{records[1].digest}"] = records[1].source_commit
     assert deploy(world, staged(lock, records)).made
+    # What runs already is not asked for again, though the registry has lost it meanwhile.
+    said.clear()
+    assert not deploy(world, staged(lock, records)).made
 
 
 def test_stage_takes_no_image_that_the_registry_lacks_or_that_says_no_commit(
