@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from slipway import credentials, images, names, roles, runs
+from slipway import credentials, foreign, images, names, roles, runs
 from slipway.credentials import Secrets, write_private
 from slipway.engine import Engine, EngineError, asking
 from slipway.progress import Phase
@@ -37,7 +37,7 @@ _GRACE = 20
 
 # Where the installed Slipway lies in the container, and what belongs to it.
 _CODE = "/opt/slipway"
-_PARTS = ("slipway", "cluster", "pyproject.toml", "requirements.txt", "requirements-dev.txt")
+_PARTS = ("slipway", "cluster", "pyproject.toml", "requirements.txt", "requirements-dev.txt", foreign.RECIPE.as_posix())
 _OWN = "/etc/slipway"
 _HOME = "/home/runner"
 _HELM = "/usr/local/bin/helm"

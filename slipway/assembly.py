@@ -282,7 +282,7 @@ class Assembly:
         phase.say(f"from commit {self.commit[:9]}")
 
     def _approve(self, recorded: Mapping[str, git.Remote], parts: Sequence[genesis.Part], phase: Phase) -> None:
-        """See to it that stage and prod admit what Git records or is about to; a list that is there is left alone."""
+        """See to it that stage and prod admit what Git records or is about to, and nothing that it never did."""
         for name in admission.guarded(self.settings, self.profile.environments):
             repository = self.settings.environment(name).repository
             if repository not in recorded:
@@ -290,6 +290,8 @@ class Assembly:
             elif admission.missing(self.kube, name):
                 references = admission.recorded(self.settings, recorded[repository], name)
             else:
+                if left := admission.tidy(self.settings, self.kube, recorded[repository], name):
+                    phase.say(f"{name} admits {len(left)} images no more that were never recorded")
                 continue
             admission.approve(self.kube, name, references, on_change=phase.say)
             phase.say(f"{name} admits {len(references)} images")

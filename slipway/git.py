@@ -340,6 +340,28 @@ def tree(at: Path, revision: str, path: str = "") -> tuple[str, ...]:
     return tuple(str(PurePosixPath(name)) for name in listed.split("\0") if name)
 
 
+def contents(at: Path, revision: str, *paths: str) -> dict[str, str]:
+    """What names the content of every file below these paths as a commit has them, by path; none when it lacks the commit."""
+    listed = _git(["ls-tree", "-r", "-z", "--full-tree", revision, "--", *paths], at=at, check=False).stdout
+    pairs = (line.split("\t", 1) for line in listed.split("\0") if line)
+    # The mode counts too: whether a file is a program, or a link.
+    return {path: about for about, path in pairs}
+
+
+def every(at: Path, revision: str, pattern: str) -> tuple[str, ...]:
+    """What the files that a pattern names have held, in any commit that a revision has behind it; each content once."""
+    argv = ["log", "--format=", "--raw", "--no-abbrev", "--no-renames", "--diff-merges=separate", revision, "--", pattern]
+    # Each line tells modes and contents, before and after.
+    names = {line.split()[3] for line in _git(argv, at=at).stdout.splitlines()} - {ZERO}
+    told = _git(["cat-file", "--batch=%(objectsize)"], at=at, stdin="".join(f"{name}\n" for name in names)).stdout.encode()
+    found: list[str] = []
+    while told:
+        size, _, told = told.partition(b"\n")
+        found.append(told[: int(size)].decode())
+        told = told[int(size) + 1 :]
+    return tuple(found)
+
+
 def content(at: Path, revision: str, path: str) -> str:
     """What names the content of a path as a commit has it: the same for the same content; empty when there is none."""
     return _git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}:{path}"], at=at, check=False).stdout.strip()

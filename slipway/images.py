@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway import archive, cache, names, oci, parts, registry, sbom, shell, versions
+from slipway import archive, cache, foreign, names, oci, parts, registry, sbom, shell, versions
 from slipway.debian import EPOCH
 from slipway.engine import Engine, context_files
 from slipway.errors import UsageError
@@ -46,6 +46,7 @@ _CREATED = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 KEY_LABEL = "slipway.dev/key"
 SOURCE_LABEL = "slipway.dev/source"
+REVISION_LABEL = "org.opencontainers.image.revision"
 
 # A step of the build as BuildKit's plain output names it: "#7 [stage 2/5] RUN ...".
 _STEP = re.compile(r"#\d+ \[(?!internal)([^]]+)\] (.*)")
@@ -87,12 +88,14 @@ def build(
     target: str = "",
     arguments: Mapping[str, str] | None = None,
     cached: bool = True,
+    trusted: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Build an image under a name.
 
     Build steps find the certificates that this machine trusts as the secret `ca`, and its pip configuration as
-    the secret `pip`; neither is in the image. Proxies are passed on.
+    the secret `pip`; neither is in the image. Proxies are passed on. The steps of a recipe that is not trusted get nothing that
+    may hold a password, and share no cache with others.
 
     Args:
         engine: What builds, and has the image then.
@@ -104,6 +107,7 @@ def build(
         target: The stage to build; the last one by default.
         arguments: Values of the recipe's ARGs.
         cached: Whether the builder may use what it remembers.
+        trusted: Whether the recipe is Slipway's own.
         environ: Where the settings are looked up.
 
     Raises:
@@ -117,17 +121,22 @@ def build(
     words += [f"--target={target}"] if target else []
     words += [] if cached else ["--no-cache"]
     passed = {name: environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if environ.get(name)}
-    given = {**passed, "SOURCE_DATE_EPOCH": str(EPOCH), **(arguments or {})}
-    words += [f"--build-arg={name}={value}" for name, value in sorted(given.items())]
+    if not trusted:
+        passed = {name: proxy for name, proxy in passed.items() if "@" not in proxy}
+        passed["BUILDKIT_CACHE_MOUNT_NS"] = hashlib.sha256(dockerfile.read_bytes()).hexdigest()
+    told = {**passed, "SOURCE_DATE_EPOCH": str(EPOCH), **(arguments or {})}
+    words += [f"--build-arg={name}={value}" for name, value in sorted(told.items())]
 
     def follow(line: str) -> None:
         if step := _STEP.match(line):
             phase.say(f"{step[1]} {step[2]}"[:120])
 
-    with _secrets(environ) as secrets:
+    with _secrets(environ, trusted=trusted) as secrets:
         words += [f"--secret=id={name},src={file}" for name, file in secrets.items()]
         # Newer clients would add a document on the build, with the time of day in it, to every image.
-        shell.run([*words, context], env={**env, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}, timeout=BUILD_TIMEOUT, on_line=follow)
+        given = {**env, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+        hint = "" if trusted else foreign.WITHHELD
+        shell.run([*words, context], env=given, timeout=BUILD_TIMEOUT, on_line=follow, hint=hint)
 
 
 @contextmanager
@@ -240,7 +249,8 @@ def build_service(
 ) -> Built:
     """A service's image in the registry, with its bill of materials beside it; built when its inputs are new.
 
-    Its digest follows from its inputs, version and commit alone. Several threads may build at a time.
+    Its digest follows from its inputs, version and commit alone. Several threads may build at a time. A recipe that is not the
+    installed Slipway's is built without what this machine knows.
 
     Args:
         settings: Where the locks between runs are.
@@ -256,6 +266,7 @@ def build_service(
         cached: Whether the builder may use what it remembers.
 
     Raises:
+        UsageError: The recipe or the lock holds what no commit may bring.
         CommandFailed: The build failed.
         EngineError: The engine does not hand the image out.
         RegistryError: The registry does not take it.
@@ -272,8 +283,18 @@ def build_service(
         if part is None:
             local = f"{names.OWNER}/service-{service}:{inputs}"
             arguments = {"BASE": base, "BUILD_BASE": build_base, "SERVICE": service}
-            dockerfile = context / "Dockerfile"
-            build(engine, tag=local, dockerfile=dockerfile, context=context, phase=phase, arguments=arguments, cached=cached)
+            recipe, lock = context / "Dockerfile", context / service / "requirements.txt"
+            foreign.require_plain(lock.read_text(), f"services/{service}/{lock.name}")
+            build(
+                engine,
+                tag=local,
+                dockerfile=recipe,
+                context=context,
+                phase=phase,
+                arguments=arguments,
+                cached=cached,
+                trusted=foreign.ours(recipe),
+            )
             try:
                 part = parts.assemble(engine, found.name, local, base=base, epoch=EPOCH, locks=settings.cache, phase=phase)
             finally:
@@ -282,7 +303,7 @@ def build_service(
     labels = {
         "org.opencontainers.image.title": service,
         "org.opencontainers.image.version": version,
-        "org.opencontainers.image.revision": commit,
+        REVISION_LABEL: commit,
         "org.opencontainers.image.created": _CREATED,
         "org.opencontainers.image.base.name": base,
         names.OWNER_LABEL: names.OWNER,
@@ -294,6 +315,16 @@ def build_service(
     bill = sbom.bill(materials, service=service, version=version, commit=commit, digest=image.digest, lock=lock, epoch=EPOCH)
     parts.attach(repository, image, bill.encode(), sbom.MEDIA_TYPE, created=_CREATED)
     return Built(repository, image.digest, inputs)
+
+
+def revision(reference: str) -> str | None:
+    """The commit that a service's image says it was built from; "" when it says none, None when the registry does not hold it.
+
+    Raises:
+        RegistryError: The registry does not answer, or refuses.
+    """
+    found = oci.labels(reference)
+    return None if found is None else found.get(REVISION_LABEL, "")
 
 
 def bill(reference: str) -> str:
@@ -349,12 +380,12 @@ def pip_settings(environ: Mapping[str, str] = os.environ) -> str:
 
 
 @contextmanager
-def _secrets(environ: Mapping[str, str]) -> Generator[dict[str, Path]]:
+def _secrets(environ: Mapping[str, str], *, trusted: bool) -> Generator[dict[str, Path]]:
     found: dict[str, Path] = {}
     if bundle := ca_bundle(environ):
         found["ca"] = bundle
     with tempfile.TemporaryDirectory(prefix="slipway-") as folder:  # readable by this user alone
-        if text := pip_settings(environ):
+        if trusted and (text := pip_settings(environ)):
             found["pip"] = Path(folder) / "pip.conf"
             found["pip"].write_text(text)
         yield found

@@ -103,6 +103,17 @@ def manifest(reference: str) -> Mapping[str, Any] | None:
     return json.loads(found.data) if found else None
 
 
+def labels(reference: str) -> Mapping[str, str] | None:
+    """The labels of an image, as its configuration in a registry has them; None when the registry does not hold it.
+
+    Raises:
+        RegistryError: The registry does not answer, or refuses.
+    """
+    place, found = split(reference), manifest(reference)
+    held = blob(place.host, place.repository, found["config"]["digest"]) if found and "config" in found else None
+    return None if held is None else (json.loads(held).get("config") or {}).get("Labels") or {}
+
+
 def tags(host: str, repository: str) -> Sequence[str]:
     """The tags of a repository, sorted; empty when there is no such repository.
 

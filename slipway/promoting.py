@@ -120,7 +120,7 @@ def _release(pipeline: Access, asked: Asked, source: str, progress: Progress) ->
         reason=f"Promote {lock.release}",
     )
     with progress.phase(f"{asked.to} gets {lock.release}") as phase:
-        done = promotion.deploy(pipeline, change, phase=phase)
+        done = promotion.deploy(pipeline, change, phase=phase, fetched=True)  # for its tag, a moment ago
     with progress.phase(f"Tag the images {lock.release[1:]}") as phase:
         images = releases.alias(lock, [record.service for record in wanted])
         phase.say(f"{len(images)} images, none built")

@@ -73,7 +73,7 @@ class Published:
 
 
 def counted(settings: Settings) -> str:
-    """The version of what is checked out, as its branch and commits make it: 0.2.0-rc.3 on release/v0.2.0.
+    """The version of what is checked out, as its branch and all its commits make it: 0.2.0-rc.31 on release/v0.2.0.
 
     Raises:
         UsageError: There is no branch, none that the policy names, or too little of its history.
@@ -91,12 +91,9 @@ def counted(settings: Settings) -> str:
             "gets them (actions/checkout: fetch-depth: 0)."
         )
     tags = git.local_refs(at, "refs/tags")
-    # main has every commit of its own: there, as in the pipeline, the last release is what counting begins at.
-    newest = versions.newest(tags)
-    last = f"refs/tags/v{newest}" if newest else ""
-    # A fresh clone has its other branches only as the server's.
-    since = next((name for name in ("main", "origin/main") if git.resolve(at, name)), "") if branch != "main" else last
-    return versions.version(line.label, branch, tags, git.count(at, "HEAD", without=since))
+    # All of them: here nobody knows which release was the first one, and whatever else counting could begin at comes later than
+    # some branch, which would then get the versions again that it had.
+    return versions.version(line.label, branch, tags, git.count(at, "HEAD"))
 
 
 def build(settings: Settings, *, services: Sequence[str], source: str, progress: Progress) -> Published:

@@ -14,6 +14,7 @@ import urllib3
 
 from slipway import git
 from slipway.errors import SlipwayError
+from slipway.waiting import Clock, Ready, wait_for
 
 APP = "app"
 
@@ -21,13 +22,20 @@ APP = "app"
 UNKNOWN = "unknown"
 
 _TIMEOUT = 10.0
-_OK, _UNCHANGED, _NONE = 200, 304, 404
+_OK, _UNCHANGED, _NONE, _FAILED = 200, 304, 404, 500
+
+# Seconds that the server may be away while somebody needs the log to judge by: its pod has time to come back.
+PATIENCE = 180.0
 
 _BRANCHES = "refs/heads/"
 
 
 class PushLogError(SlipwayError):
     """The push log cannot be read now."""
+
+
+class Away(PushLogError):
+    """The Git server does not answer now; it may later."""
 
 
 class _Access(Protocol):
@@ -101,7 +109,7 @@ class Reader:
         try:
             answer = self._pool.request("GET", url, headers=headers)
         except urllib3.exceptions.HTTPError as error:
-            raise PushLogError(f"the Git server at {self._remote.url} does not answer ({type(error).__name__})") from error
+            raise Away(f"the Git server at {self._remote.url} does not answer ({type(error).__name__})") from error
         finally:
             # A connection that is kept leads for ever to where it once led: after a restart of the node that may be a pod
             # which was given the address of another one, and answers for it.
@@ -111,22 +119,34 @@ class Reader:
         if answer.status == _NONE and not self._had:  # nobody has pushed yet
             return Read()
         if answer.status != _OK:
-            raise PushLogError(f"the Git server at {self._remote.url} answers {answer.status} when asked for the push log")
+            trouble = Away if answer.status >= _FAILED else PushLogError
+            raise trouble(f"the Git server at {self._remote.url} answers {answer.status} when asked for the push log")
         found = parse(answer.data.decode(errors="replace"))
         self._tag, self._had = answer.headers.get("ETag", ""), True
         return Read(found)
 
 
-def push_log(access: _Access) -> list[Pushed]:
-    """Every push to the application's repository, the oldest first.
+def push_log(access: _Access, *, clock: Clock | None = None) -> list[Pushed]:
+    """Every push to the application's repository, the oldest first; a server that is away is asked again.
 
     Args:
         access: Who asks; anybody whom the Git server knows may.
+        clock: Another clock, for tests.
 
     Raises:
-        PushLogError: The Git server does not answer, or refuses.
+        PushLogError: The Git server refuses.
+        WaitTimeout: It does not answer.
     """
-    return list(Reader(access.remote(APP)).read().pushes)
+    reader = Reader(access.remote(APP))
+    read = wait_for(
+        "the Git server's push log",
+        lambda: Ready(reader.read()),
+        timeout=PATIENCE,
+        tolerate=(Away,),
+        hint="Look at `./invoke status`, and repeat.",
+        clock=clock,
+    )
+    return list(read.pushes)
 
 
 def parse(text: str) -> tuple[Pushed, ...]:

@@ -222,11 +222,17 @@ def entries(folder: Path) -> dict[tuple[str, str], Entry]:
     return {entry.record.key: entry for entry in found}
 
 
-def _entry(folder: Path) -> Entry:
+def parse(text: str) -> Record:
+    """The record that a file of one holds; what only a newer Slipway knows of is left out."""
     names = {field.name for field in fields(Record)}
-    loaded = _documents(folder / "record.yaml")[0]
-    record = Record(**{name: value for name, value in loaded.items() if name in names})
-    return Entry(record, _documents(folder / "values.yaml")[0], _documents(folder / "manifests.yaml"))
+    loaded = yaml.load(text, Loader=_Loader)  # noqa: S506 the loader is a safe one
+    return Record(**{name: value for name, value in loaded.items() if name in names})
+
+
+def _entry(folder: Path) -> Entry:
+    return Entry(
+        parse((folder / "record.yaml").read_text()), _documents(folder / "values.yaml")[0], _documents(folder / "manifests.yaml")
+    )
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:

@@ -69,8 +69,17 @@ def parse(text: str) -> Version | None:
 
 def newest(texts: Iterable[str]) -> Version | None:
     """The highest final version among names such as v1.2.3 or refs/tags/v1.2.3; None when there is none."""
+    return max(_final(texts), default=None)
+
+
+def oldest(texts: Iterable[str]) -> Version | None:
+    """The lowest final version among such names; None when there is none."""
+    return min(_final(texts), default=None)
+
+
+def _final(texts: Iterable[str]) -> list[Version]:
     found = (parse(text.removeprefix("refs/tags/")) for text in texts)
-    return max((version for version in found if version and not version.pre), default=None)
+    return [version for version in found if version and not version.pre]
 
 
 def release(branch: str) -> Version | None:
@@ -88,7 +97,7 @@ def version(label: str, branch: str, tags: Iterable[str], count: int) -> str:
         label: What its line is called in versions; empty for the branch's own name.
         branch: The branch it is built for.
         tags: The names of the tags there are.
-        count: How many of its commits main lacks.
+        count: How many commits it has behind it, from where counting begins; that must never move, or versions would go back.
     """
     begun = newest(tags)
     base = release(branch) or (begun.next_minor if begun else Version(0, 1, 0))
@@ -102,4 +111,4 @@ def slug(branch: str) -> str:
     return f"b{cleaned}" if cleaned.isdigit() else cleaned
 
 
-__all__ = ["Version", "newest", "parse", "release", "slug", "version"]
+__all__ = ["Version", "newest", "oldest", "parse", "release", "slug", "version"]

@@ -117,9 +117,21 @@ def _measure(ground: Ground, runs: int, undo: Undo, progress: Progress) -> tuple
         leg("    until its run is done", pushed.ended),
         leg("GitOps commit until its pods are ready", committed, floors=single, budget=COMMIT_BUDGET),
         leg(f"promotion of {len(newer)} services until {last} runs them", released.ready, floors=four, budget=RELEASE_BUDGET),
+        leg("    until its commit is written", released.written),
         leg("    until the command is done", released.done),
         leg(f"rollback of {len(newer)} services until {last} runs them", released.back, floors=four),
     )
+
+
+def reason(over: Leg) -> str:
+    """Why a way is over its budget, as far as its floor tells."""
+    said = f"over its budget of {over.budget:g} s because"
+    if over.floor is None or over.budget is None:
+        return f"{said} it takes {over.median:.1f} s"
+    more = f"what Slipway does beside it takes {over.median - over.floor:.1f} s"
+    if over.floor > over.budget:
+        return f"{said} the floor alone takes {over.floor:.1f} s, which no pipeline gets below; {more}"
+    return f"{said} {more}, and the floor {over.floor:.1f} s"
 
 
 def show(report: Report, console: Console) -> None:
@@ -130,5 +142,8 @@ def show(report: Report, console: Console) -> None:
         f"\nwith images that the node has. What stays in the instance: {report.stays}.",
         markup=False,
     )
+    for one in report.legs:
+        if not one.within:
+            console.print(f"{one.name.strip()}: {reason(one)}.", style="yellow", markup=False)
     for line in report.failed:
         console.print(f"Not put back: {line}", style="red", markup=False)

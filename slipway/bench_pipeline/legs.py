@@ -132,11 +132,24 @@ def release(ground: Ground, phase: Phase) -> Lock:
 
 @dataclass(frozen=True)
 class Released:
-    """What a release took each time: there until ready and until the command was done, and the way back."""
+    """What a release took each time: there until written, until ready and until the command was done, and the way back."""
 
+    written: Sequence[float]
     ready: Sequence[float]
     done: Sequence[float]
     back: Sequence[float]
+
+
+class Watched(Phase):
+    """Remembers when a promotion said that its commit is written."""
+
+    written: float = 0.0
+
+    def say(self, detail: str) -> None:
+        """Look for that word."""
+        super().say(detail)
+        if not self.written and detail.startswith("commit "):
+            self.written = self.seconds
 
 
 def promotions(ground: Ground, lock: Lock, count: int, phase: Phase, progress: Progress) -> Released:
@@ -158,17 +171,21 @@ def promotions(ground: Ground, lock: Lock, count: int, phase: Phase, progress: P
         triggered_by=user,
         reason=f"Promote {lock.release}",
     )
+    written: list[float] = []
     ready: list[float] = []
     done: list[float] = []
     back: list[float] = []
     for number in range(count):
         phase.parts(number, count)
-        both = _timed(ground, prod, lock.digests, lambda: promotion.deploy(ground.pipeline, change, phase=Phase("deploy")))
+        watched = Watched("deploy")
+        deploy = lambda watched=watched: promotion.deploy(ground.pipeline, change, phase=watched)  # noqa: E731
+        both = _timed(ground, prod, lock.digests, deploy)
+        written.append(watched.written)
         ready.append(both[0])
         done.append(both[1])
         again = lambda: rollback.rollback(ground.settings, prod, to=there, user=user, progress=progress)  # noqa: E731
         back.append(_timed(ground, prod, before, again)[0])
-    return Released(ready, done, back)
+    return Released(written, ready, done, back)
 
 
 def _timed(ground: Ground, environment: str, images: Mapping[str, str], do: Callable[[], object]) -> tuple[float, float]:

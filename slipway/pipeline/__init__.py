@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
-from slipway import runs, testing
+from slipway import artifacts, git, runs, testing
 from slipway.access import Access
 from slipway.errors import CommandFailed, SlipwayError
 from slipway.pipeline.making import VERDICT, build, deploy, judged
@@ -68,8 +68,10 @@ def _go(work: Work, services: Sequence[str]) -> None:
             if not targets:
                 phase.skip(f"{work.branch} reaches no environment")
                 return
-            source = stack.enter_context(access.source(work.commit))
+            paths = ["charts", "services", *git.tree(access.mirror, work.commit, testing.STYLE)]
+            source = stack.enter_context(access.source(work.commit, paths))
             survey(work, source, targets, services)
+            left = sorted(set(artifacts.services(source)) - set(work.keys))
             changed = [name for name in work.keys if any(seen[name].changed for seen in work.surveyed.values())]
             checked = [name for name in work.keys if name in changed or differs(work, name)]
             phase.say(said(work, changed))
@@ -86,7 +88,11 @@ def _go(work: Work, services: Sequence[str]) -> None:
             with suppress(SlipwayError):  # what is wrong with it matters more than who gets to know
                 judged(work, runs.FAILED)
             raise
-    judged(work, runs.PASSED)
+    if left:
+        with recorder.stage(VERDICT) as phase:
+            phase.skip(f"says nothing of the commit: {listed(left)} was not asked for")
+    else:
+        judged(work, runs.PASSED)
     for environment in targets:
         if work.comes(environment):
             with _stage(work, f"deploy {environment}") as phase:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePosixPath
 
-from slipway import artifacts, git, gitops, policy, records, versions
+from slipway import artifacts, git, gitops, policy, records, testing, versions
 from slipway.errors import unknown
 from slipway.gitops import Record, Source
 from slipway.pipeline.work import Needless, Work, listed
 from slipway.promotion import Refused
-
-_MAIN = "main"
 
 
 def begin(work: Work) -> tuple[str, ...]:
@@ -114,23 +113,33 @@ def _read(work: Work) -> None:
 
 
 def differs(work: Work, service: str) -> bool:
-    """Whether anything of an unchanged service differs from what was checked for the artifact that is there: its tests."""
+    """Whether anything of an unchanged service differs from what was checked for the artifact that is there.
+
+    That is its own tests and papers, and all that lies beside the services: the tests of what they share, what their tests
+    need, and how they are run; and what the style goes by.
+    """
     there = {one.record.source_commit for seen in work.surveyed.values() if (one := seen[service]).record}
-    folder = f"services/{service}"
-    now = git.content(work.access.mirror, work.commit, folder)
-    return any(git.content(work.access.mirror, commit, folder) != now for commit in there)
+    now = _seen(work, work.commit, service)
+    return any(_seen(work, commit, service) != now for commit in there)
+
+
+def _seen(work: Work, commit: str, service: str) -> Mapping[str, str]:
+    """What the checks of a service see of a commit, path by path: all but the other services."""
+    found = git.contents(work.access.mirror, commit, "services", testing.STYLE)
+    programs = (PurePosixPath(path) for path in found if PurePosixPath(path).match("services/*/main.py"))
+    others = tuple(f"{path.parent}/" for path in programs if path.parent.name != service)
+    return {path: content for path, content in found.items() if not path.startswith(others)}
 
 
 def _version(work: Work) -> str:
     mirror = work.access.mirror
     tags = git.local_refs(mirror, "refs/tags")
-    newest = versions.newest(tags)
-    # main has every commit of its own: there, the last release is what counting begins at.
-    since = f"refs/heads/{_MAIN}" if work.branch != _MAIN else f"refs/tags/v{newest}" if newest else ""
-    if since and git.resolve(mirror, since) is None:
-        since = ""
+    # The first release, which an instance begins with, never moves. From main, or from the last release, counting would begin
+    # anew whenever one is finished, and a branch under way would get the versions again that it had.
+    first = versions.oldest(tags)
     label = work.line.label if work.line else ""
-    return versions.version(label, work.branch, tags, git.count(mirror, work.commit, without=since))
+    count = git.count(mirror, work.commit, without=f"refs/tags/v{first}" if first else "")
+    return versions.version(label, work.branch, tags, count)
 
 
 def said(work: Work, changed: Sequence[str]) -> str:

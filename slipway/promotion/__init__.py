@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from slipway.promotion.admitting import admit
 from slipway.promotion.arriving import arrive
 from slipway.promotion.changes import KINDS, Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
-from slipway.promotion.deploying import DELIVERY_TIMEOUT, RETURN_TIMEOUT, admit, deploy, render
+from slipway.promotion.deploying import DELIVERY_TIMEOUT, RETURN_TIMEOUT, deploy, render
 from slipway.promotion.judging import authors, facts, held, judge
 from slipway.promotion.moved import Moved, moved
 from slipway.promotion.moved import show as show_moved

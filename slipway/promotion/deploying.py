@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from slipway import admission, gitops, locks, records
+from slipway import gitops, locks, records
 from slipway.access import Access
 from slipway.errors import SlipwayError
 from slipway.gitops import Commit, Entry, Published, Record, There
 from slipway.progress import Phase
+from slipway.promotion.admitting import admit, unless_refused
 from slipway.promotion.arriving import arrive, causes
 from slipway.promotion.changes import Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
 from slipway.promotion.judging import judge
+from slipway.promotion.tracing import untraced
 from slipway.waiting import Clock
 
 # Seconds until an environment runs what Git records: a migration, and one pod after the other.
@@ -54,12 +57,14 @@ def deploy(
     phase: Phase,
     run: str = "",
     timeout: float = DELIVERY_TIMEOUT,
+    fetched: bool = False,
     clock: Clock | None = None,
 ) -> Deployed:
     """The environment, running exactly what was wanted; all of it, or what ran before.
 
     Nothing is written when nothing differs. What the policy refuses is refused before anything is written, also when
-    somebody else came first meanwhile. Stage and prod admit the images before the commit that runs them is made.
+    somebody else came first meanwhile. Stage and prod admit the images before the commit that runs them is made, and no longer
+    when that is refused.
 
     Args:
         access: An instance, as the pipeline.
@@ -67,6 +72,7 @@ def deploy(
         phase: Told what is done and waited for.
         run: The run of the pipeline that it is part of.
         timeout: Seconds until the environment has to run it.
+        fetched: Whether the mirror of the application is up to date already.
         clock: Another clock, for tests.
 
     Raises:
@@ -75,25 +81,34 @@ def deploy(
         Overtaken: A later commit changes the same services.
         PromotionFailed: It did not come to run, and was taken back where it could be.
     """
-    gitops.patiently(access.app, access.fetch, clock=clock)
+    if not fetched:
+        gitops.patiently(access.app, access.fetch, clock=clock)
     named = {
         name: value for name, value in (("branch", change.branch), ("release", change.release), ("lock", change.lock)) if value
     }
     meant = [replace(record, environment=change.environment, **named) for record in change.records]
-    wanted = (*render(access, meant), *change.entries)
-
-    def edit(there: There) -> Commit:
-        fresh = tuple(entry for entry in wanted if there.get(entry.record.key) != entry)
-        files = {name: content for name, content in change.files.items() if _content(there, name) != content}
-        if not fresh and not files:
-            return Commit()
-        if refusals := judge(access, change, [entry.record for entry in fresh or wanted], there):
-            raise Refused(refusals)
-        admit(access, change.environment, fresh)
-        return Commit(fresh, files, {"Approved-By": ", ".join(_approvers(change, there))})
-
+    listed = set[str]()
     phase.say(f"writing to {change.environment}")
-    made = _publish(access, change, edit, run=run, clock=clock)
+    # The repository is read meanwhile.
+    with ThreadPoolExecutor(1) as pool, unless_refused(access, change.environment, listed):
+        rendering = pool.submit(render, access, meant)
+
+        def edit(there: There) -> Commit:
+            wanted = (*rendering.result(), *change.entries)
+            fresh = tuple(entry for entry in wanted if there.get(entry.record.key) != entry)
+            files = {name: content for name, content in change.files.items() if _content(there, name) != content}
+            if not fresh and not files:
+                return Commit()
+            if refusals := judge(access, change, [entry.record for entry in fresh or wanted], there):
+                raise Refused(refusals)
+            if refusals := untraced(access, change.environment, [entry.record for entry in fresh if entry not in change.entries]):
+                raise Refused(refusals)
+            listed.update(admit(access, change.environment, fresh))
+            return Commit(fresh, files, {"Approved-By": ", ".join(_approvers(change, there))})
+
+        made = _publish(access, change, edit, run=run, clock=clock)
+    wanted = (*rendering.result(), *change.entries)
+    phase.say(f"commit {made.commit[:9]} is written")
     services = tuple(entry.record.service for entry in made.entries)
     if made.made and not made.entries:  # nothing that could run
         return Deployed(change.environment, made.commit, True, wanted, (), {})
@@ -122,13 +137,6 @@ def _publish(access: Access, change: Change, edit: Callable[[There], Commit], *,
         key=access.key,
         clock=clock,
     )
-
-
-def admit(access: Access, environment: str, entries: Sequence[Entry]) -> None:
-    """Let the cluster run the images of these entries, where it runs approved ones only; observed when this returns."""
-    images = sorted({f"{entry.record.image}@{entry.record.digest}" for entry in entries})
-    if images and admission.guarded(access.settings, [environment]):
-        admission.approve(access.kube, environment, images)
 
 
 def _taken_back(

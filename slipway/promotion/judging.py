@@ -149,7 +149,8 @@ def authors(access: Access, lock: locks.Lock, there: There | None = None) -> tup
             environment does not run yet counts; without it, everything does.
 
     Raises:
-        PushLogError: The push log cannot be read now.
+        PushLogError: The Git server does not give out the push log.
+        WaitTimeout: It does not answer.
     """
     rules = access.settings.policy
     line = policy.line(rules, lock.branch)

@@ -8,12 +8,13 @@ it: the two share one loopback device and nothing else.
 from __future__ import annotations
 
 from slipway.testing.checking import LINT, PARTS, TEST, ChecksFailed, check
-from slipway.testing.sandbox import LABEL, labels, options, sweep
+from slipway.testing.sandbox import LABEL, STYLE, labels, options, sweep
 
 __all__ = [
     "LABEL",
     "LINT",
     "PARTS",
+    "STYLE",
     "TEST",
     "ChecksFailed",
     "check",

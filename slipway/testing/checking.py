@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slipway import cache, images
-from slipway.errors import SlipwayError
+from slipway import cache, foreign, images
+from slipway.errors import SlipwayError, UsageError
 from slipway.progress import Phase
 from slipway.records import Source
 from slipway.settings import ROOT
@@ -115,6 +115,10 @@ def _locks(services: Path, service: str) -> dict[str, str]:
         if not file.is_file():
             raise ChecksFailed(f"services/{file.relative_to(services)} is not in this commit. Add it and commit.")
         made[name] = file.read_text()
+        try:
+            foreign.require_plain(made[name], f"services/{file.relative_to(services)}")
+        except UsageError as error:
+            raise ChecksFailed(str(error)) from error
     found = re.search(rf"^{_LINTER}==.*?(?=^\S|\Z)", (ROOT / _LINT_LOCK).read_text(), re.MULTILINE | re.DOTALL)
     if found is None:
         raise SlipwayError(f"{_LINT_LOCK} does not lock {_LINTER}. Run `./invoke lock`.")
@@ -140,8 +144,8 @@ def _style(source: Source) -> bytes:
 
 
 def _key(services: Path, folders: Sequence[str], image: str, style: bytes) -> str:
-    files = [path for name in folders if (path := services / name).is_dir()]
-    files += [path for path in [services / "pytest.ini"] if path.is_file()]
+    # All that the container gets, but for the other services: a conftest.py or a ruff.toml beside them counts for each.
+    files = [path for path in sorted(services.iterdir()) if path.name in folders or not (path / "main.py").is_file()]
     values = {"folders": folders, "image": image, "style": hashlib.sha256(style).hexdigest(), "script": _SCRIPT}
     return cache.key(files=files, values=values)
 

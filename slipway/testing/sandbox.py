@@ -30,6 +30,7 @@ _CORES = 2
 _USER = "10001:10001"
 _SOURCE = "/src"
 _IPV6 = Path("/proc/sys/net/ipv6")
+# What ruff goes by.
 STYLE = "pyproject.toml"
 
 

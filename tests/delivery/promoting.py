@@ -20,10 +20,12 @@ import pytest
 
 from slipway import admission, credentials, git, gitops, pushlog
 from slipway.access import Access
+from slipway.admission import lists
 from slipway.gitops import Entry, Record
 from slipway.instance import Facts
 from slipway.kube import Kube
 from slipway.progress import Phase
+from slipway.promotion import deploying
 from slipway.recipes import Plan
 from slipway.registry import Registry
 from slipway.settings import Settings, load
@@ -185,9 +187,13 @@ class World:
         self.site, self.settings = site, settings
         self.cluster = Cluster(settings, site)
         self.admitted: list[tuple[str, tuple[str, ...], str]] = []
+        self.lists: dict[str, set[str]] = {"stage": set(), "prod": set()}
         self.clock, self.phase = fakes.FakeClock(), Phase("deploy")
         monkeypatch.setattr(pushlog, "push_log", self._pushes)
-        monkeypatch.setattr(admission, "approve", self._approve)
+        for place in (admission, lists):
+            monkeypatch.setattr(place, "approve", self._approve)
+        monkeypatch.setattr(lists, "revoke", self._revoke)
+        monkeypatch.setattr(deploying, "untraced", lambda *_: ())  # there is no registry, and no image
         for repository in (NONPROD, PROD) if hooks else ():
             words = ["git", "-C", site.bare(repository), "config", "core.hooksPath", site.folder / "hooks"]
             subprocess.run(words, check=True)
@@ -198,8 +204,14 @@ class World:
     def _pushes(self, _: object) -> list[pushlog.Pushed]:
         return list(pushlog.parse((self.site.bare(receiving.APP) / "slipway" / "pushes.jsonl").read_text()))
 
-    def _approve(self, _: Kube, environment: str, references: Sequence[str], **__: object) -> None:
+    def _approve(self, _: Kube, environment: str, references: Sequence[str], **__: object) -> frozenset[str]:
         self.admitted.append((environment, tuple(references), self.head(environment)))
+        new = frozenset(references) - self.lists[environment]
+        self.lists[environment] |= new
+        return new
+
+    def _revoke(self, _: Kube, environment: str, references: Sequence[str], **__: object) -> None:
+        self.lists[environment] -= set(references)
 
     @property
     def access(self) -> Reach:

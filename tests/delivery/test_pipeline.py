@@ -196,6 +196,36 @@ def test_a_change_of_tests_alone_is_tested_and_not_built(line: Line) -> None:
     assert (made.state, line.checked, line.built) == ("passed", ["catalog"], [])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "services/chassis/test/test_it.py",
+        "services/pytest.ini",
+        "services/conftest.py",
+        "services/ruff.toml",
+        "services/test-requirements.txt",
+        "pyproject.toml",
+    ],
+)
+def test_a_change_of_what_the_checks_share_is_checked_for_all_and_can_fail(line: Line, name: str) -> None:
+    line.develop({name: "other"})
+    made = line.run("develop")
+    assert (made.state, sorted(line.checked), line.built) == ("passed", ["cart", "catalog"], [])
+    # What does not pass is not got past by a later commit that does not mend it.
+    line.failing.add("cart")
+    for commit in (line.develop({name: "worse"}), line.develop({"README.md": "more"})):
+        made = line.run("develop", commit)
+        assert (made.state, line.verdict(commit)["state"]) == ("failed", "failed"), made
+
+
+def test_the_checks_go_by_the_style_of_the_commit(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(testing, "check", lambda _, source, *__: seen.append((source.folder / testing.STYLE).read_text()))
+    line.develop({"pyproject.toml": "[tool.ruff]\n", CATALOG: "better"})
+    assert line.run("develop").state == "passed"
+    assert set(seen) == {"[tool.ruff]\n"}
+
+
 def test_a_change_of_what_all_share_builds_all(line: Line) -> None:
     line.develop({"services/chassis/server.py": "serve"})
     assert line.run("develop").built == ("cart", "catalog")
@@ -445,9 +475,37 @@ def test_a_version_is_never_used_for_other_content(line: Line) -> None:
     assert "a version is never used twice. Push another commit to develop" in made.trouble
 
 
+def test_versions_of_a_branch_grow_though_another_release_is_finished_meanwhile(line: Line) -> None:
+    def tag(name: str, commit: str) -> None:
+        line.world.site.git("update-ref", f"refs/tags/{name}", commit, at=line.world.site.bare("app"))
+
+    line.develop({CATALOG: "1"})
+    first = line.develop({CATALOG: "2"}, branch="release/v0.2.0")
+    line.develop({CATALOG: "3"}, branch="release/v0.3.0")
+    line.develop({CATALOG: "4"}, branch="feature/x")
+    branches = ("release/v0.3.0", "feature/x", "release/v0.2.0")
+    before = [line.run(branch).version for branch in branches]
+    # What finishing v0.2.0 leaves: main has it, and a tag names it.
+    line.world.put("main", first)
+    tag("v0.2.0", first)
+    for number, branch in enumerate(branches):
+        line.develop({CATALOG: f"more {number}"}, branch=branch)
+    after = [line.run(branch).version for branch in branches]
+    assert (before, after) == (
+        ["0.3.0-rc.4", "0.2.0-feature-x.4", "0.2.0-rc.4"],
+        ["0.3.0-rc.5", "0.3.0-feature-x.5", "0.2.0-rc.5"],
+    )
+    # A hotfix on top of what is released moves no core, and takes no number away.
+    line.world.put("main", line.world.site.tip("release/v0.2.0"))
+    tag("v0.2.1", line.world.site.tip("release/v0.2.0"))
+    line.develop({CATALOG: "last"}, branch="feature/x")
+    assert line.run("feature/x").version == "0.3.0-feature-x.6"
+
+
 def test_only_the_services_that_are_asked_for_are_looked_at(line: Line) -> None:
-    line.develop({CATALOG: "1", CART: "1"})
+    commit = line.develop({CATALOG: "1", CART: "1"})
     assert line.run("develop", services=["cart"]).built == ("cart",)
+    assert (line.stages["verdict"], line.verdict(commit)) == ("skipped", {}), "a merge would take catalog unchecked"
     assert "valid: cart, catalog" in line.run("develop", services=["nothing"]).trouble
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway import git, locks, promotion
-from slipway.errors import CommandFailed
+from slipway import git, images, locks, promotion
+from slipway.admission import lists
+from slipway.bench_pipeline.legs import Watched
+from slipway.errors import CommandFailed, SlipwayError
 from slipway.gitops import Record
-from slipway.promotion import Change, Overtaken, PromotionFailed, Refused
+from slipway.kube import KubeError
+from slipway.promotion import Change, Overtaken, PromotionFailed, Refused, deploying, tracing
 from tests.delivery import promoting
 from tests.delivery.promoting import World
-from tests.delivery.receiving import PROD, Site, landed
+from tests.delivery.receiving import PROD, Site, digest, landed
 
 VALUES = "services/catalog/envs/dev.yaml"
 
@@ -52,7 +56,9 @@ def test_a_promotion_is_one_signed_commit_that_says_what_from_where_and_by_whom(
     others = {key: hooked.entry(*key) for key in (("dev", "cart"), ("qa", "catalog"))}
     before = hooked.head("dev")
     made = hooked.made("catalog", commit)
+    hooked.phase = watched = Watched("deploy")
     done = deploy(hooked, change([made]), run="run-1")
+    assert watched.written, "the benchmark goes by what is said then"
     newest, *rest = hooked.commits("dev")
     assert (newest.sha, newest.parents, rest[0].sha) == (done.commit, (before,), before)
     assert newest.trailers == {
@@ -162,6 +168,87 @@ def test_stage_admits_the_images_before_the_commit_is_made(world: World) -> None
     deploy(world, staged(lock, records))
     images = tuple(sorted(f"{one.image}@{one.digest}" for one in records))
     assert world.admitted == [("stage", images, before)]
+
+
+def test_stage_takes_no_image_that_says_it_is_of_another_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, records = release(world)
+    said = {f"{one.image}@{one.digest}": one.source_commit for one in records}
+    monkeypatch.setattr(images, "revision", said.get)
+    monkeypatch.setattr(deploying, "untraced", tracing.untraced)
+    said[f"{records[1].image}@{records[1].digest}"] = "d" * 40
+    before = world.head("stage")
+    with pytest.raises(Refused, match=r"catalog 0\.2\.0-rc\.1 is said to be of \w{9}, and its image says ddddddddd") as refused:
+        deploy(world, staged(lock, records))
+    assert (refused.value.rules, world.head("stage"), world.admitted) == ({"origin"}, before, [])
+    # Where anything may be tried nobody asks.
+    deploy(world, change([world.made("catalog", lock.commit)]))
+    said[f"{records[1].image}@{records[1].digest}"] = records[1].source_commit
+    assert deploy(world, staged(lock, records)).made
+    # What runs already is not asked for again, though the registry has lost it meanwhile.
+    said.clear()
+    assert not deploy(world, staged(lock, records)).made
+
+
+def test_stage_takes_no_image_that_the_registry_lacks_or_that_says_no_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, records = release(world)
+    monkeypatch.setattr(deploying, "untraced", tracing.untraced)
+    monkeypatch.setattr(images, "revision", lambda _: None)
+    with pytest.raises(SlipwayError, match="the registry does not hold localhost:5001/cart@sha256"):
+        deploy(world, staged(lock, records))
+    monkeypatch.setattr(images, "revision", lambda _: "")
+    with pytest.raises(Refused, match="and its image says nothing"):
+        deploy(world, staged(lock, records))
+
+
+def test_what_the_git_server_refuses_is_not_admitted_any_longer(hooked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, records = release(hooked)
+    deploy(hooked, staged(lock, records))
+    kept = set(hooked.lists["stage"])
+    wanted = hooked.made("catalog", hooked.site.change("feature/x", {VALUES: "a: 9\n"}))
+    monkeypatch.setattr(deploying, "judge", lambda *_: ())  # whose own copy of the policy asks for nothing
+    with pytest.raises(git.PushRefused, match="REFUSED by rule 'branches'"):
+        deploy(hooked, change([wanted], "stage", "feature/x"))
+    assert hooked.admitted[-1][:2] == ("stage", (f"{wanted.image}@{wanted.digest}",))
+    assert hooked.lists["stage"] == kept
+
+
+def test_who_came_second_and_is_refused_leaves_nothing_admitted_but_what_the_first_one_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, records = release(world)
+    world.site.branch("work", lock.commit)
+    newer = world.site.commit({VALUES: "a: 3\n"})
+    landed(world.site.push(f"{newer}:refs/heads/release/v0.2.0", user="developer"))
+    both = [records[0], replace(records[1], source_commit=newer, version="0.2.0-rc.2", digest=digest("newer"))]
+    later = locks.of(both, release="v0.2.0", version="0.2.0-rc.2", branch=lock.branch, commit=newer)
+    push, faster = git.push, [staged(later, both)]
+
+    def slow(*arguments: Any, **more: Any) -> None:
+        if faster:
+            deploy(world, faster.pop())
+        push(*arguments, **more)
+
+    monkeypatch.setattr(git, "push", slow)
+    with pytest.raises(Refused) as refused:
+        deploy(world, staged(lock, records))
+    assert refused.value.rules == {"order"}
+    assert {name: world.record("stage", name).digest for name in ("cart", "catalog")} == later.digests
+    assert world.lists["stage"] == {f"{one.image}@{one.digest}" for one in both}
+
+
+def test_a_list_that_cannot_be_corrected_is_told_with_the_refusal(hooked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise KubeError("the API server does not answer")
+
+    monkeypatch.setattr(deploying, "judge", lambda *_: ())
+    monkeypatch.setattr(lists, "revoke", away)
+    wanted = hooked.made("catalog", hooked.site.change("feature/x", {VALUES: "a: 9\n"}))
+    with pytest.raises(
+        git.PushRefused, match=r"(?s)rule 'branches'.*stage goes on to admit its images until the next `./invoke up`"
+    ):
+        deploy(hooked, change([wanted], "stage", "feature/x"))
 
 
 def test_prod_takes_a_lock_that_stage_ran_and_somebody_else_approved(hooked: World) -> None:

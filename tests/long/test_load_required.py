@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from slipway import admission
 from slipway.load.model import FAIL
 from tests.e2e import developing, ledger, loading, train
 from tests.e2e.conftest import Instance
@@ -33,13 +34,14 @@ def test_prod_takes_a_release_only_after_its_lock_has_withstood_a_load_test(inst
     cut = instance.invoke("release.cut", RELEASE[1:], timeout=developing.RUN_TIMEOUT)
     assert "./invoke load --env stage --release" in cut.stdout
     instance.invoke("approve", RELEASE, "--user", "lead")
-    before = ledger.look(instance)
+    before, admitted = ledger.look(instance), admission.approved(instance.kube, "prod")
 
     by_task = instance.invoke("promote", "prod", check=False, timeout=train.FOLLOWED)
     assert (by_task.code, "rule 'load'" in by_task.stderr) == (1, True), by_task.stdout + by_task.stderr
     # Whose own copy of the policy asks for nothing is told so by the Git server, which has the instance's.
     by_hook = instance.invoke("promote", "prod", env={"SLIPWAY_POLICY": ""}, check=False, timeout=train.FOLLOWED)
     assert (by_hook.code, "REFUSED by rule 'load'" in by_hook.stderr) == (1, True), by_hook.stdout + by_hook.stderr
+    assert admission.approved(instance.kube, "prod") == admitted, "what was refused is not admitted either"
     # A test of half a load is one, and counts for nobody.
     made = loading.trusted(lambda: loading.load(instance, "--rate", "3", "--duration", "20"))
     assert made.code == 0, made.why

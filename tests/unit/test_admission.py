@@ -18,6 +18,7 @@ from slipway.locks import Approval, Lock, Locked
 from slipway.progress import Phase
 from slipway.records import Entry, Record
 from slipway.settings import load
+from tests.unit.deliveries import Deliveries, record
 from tests.unit.fakes import FakeClock
 
 ALL = ("dev", "qa", "stage", "prod")
@@ -245,6 +246,34 @@ def test_an_answer_that_is_no_judgement_of_the_list_is_passed_on_at_once() -> No
     assert clock.slept == []
 
 
+def test_only_what_was_not_approved_before_is_said_to_be_new() -> None:
+    kube = Cluster()
+    assert admission.approve(kube, "prod", [image("a")]) == {image("a")}
+    assert admission.approve(kube, "prod", [image("a"), image("b")]) == {image("b")}
+    assert admission.approve(kube, "prod", [image("a")]) == frozenset()
+
+
+def test_what_the_api_server_does_not_come_to_admit_does_not_stay_on_the_list() -> None:
+    kube = Cluster({"sha256-" + "a" * 64: image("a")}, late=10**6)
+    with pytest.raises(WaitTimeout):
+        admission.approve(kube, "prod", [image("a"), image("b")], clock=FakeClock())
+    assert kube.references == {image("a")}
+
+
+def test_what_is_withdrawn_is_revoked_but_for_what_has_a_reason() -> None:
+    kube = Cluster()
+    admission.approve(kube, "prod", [image("a"), image("b"), image("c")])
+    assert admission.withdraw(kube, "prod", [image("a"), image("b")], kept=lambda: {image("b")}) == {image("a")}
+    assert kube.references == {image("b"), image("c")}
+
+
+def test_what_somebody_comes_to_need_while_it_is_withdrawn_is_approved_again() -> None:
+    kube, reasons = Cluster(), [set[str](), {image("a")}]
+    admission.approve(kube, "prod", [image("a"), image("b")])
+    assert admission.withdraw(kube, "prod", [image("a"), image("b")], kept=lambda: reasons.pop(0)) == {image("b")}
+    assert kube.references == {image("a")}
+
+
 def test_revoking_ends_only_when_the_api_server_refuses_each_image() -> None:
     kube, clock = Cluster(), FakeClock()
     admission.approve(kube, "prod", [image("a"), image("b"), image("c")])
@@ -315,6 +344,19 @@ def test_a_lost_list_is_made_again_from_the_records_and_the_locks_that_were_appr
     assert admission.recorded(load(), remote, "prod") == {image("f"), image("2")}
 
 
+def test_a_list_keeps_what_the_environment_ever_recorded_and_loses_what_no_commit_came_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Deliveries(tmp_path, monkeypatch)
+    told = {"image": "localhost:5001/catalog"}
+    made.begin(*(record(env, digest=f"sha256:{letter * 64}", **told) for env, letter in (("prod", "a"), ("stage", "b"))))
+    made.change(record("prod", digest=f"sha256:{'c' * 64}", **told))
+    kube = Cluster()
+    admission.approve(kube, "prod", [image(letter) for letter in "abcd"])
+    assert admission.tidy(load(), kube, made.remote, "prod") == {image("b"), image("d")}
+    assert kube.references == {image("a"), image("c")}
+
+
 # --- at `up`
 
 
@@ -342,11 +384,16 @@ def test_services_and_stores_are_approved_before_anything_is_recorded() -> None:
     assert kube.references == {image("a"), image("b", "v").replace("localhost:5001/", "")}
 
 
-def test_a_list_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "recorded", lambda *_: pytest.fail("Git was asked"))
-    kube = Cluster({})
-    lists(kube, {"gitops-prod": git.Remote("nowhere")}, ())
-    assert kube.writes == 0
+def test_a_list_that_is_there_loses_what_was_never_recorded_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Deliveries(tmp_path, monkeypatch)
+    made.begin(record("prod", image="localhost:5001/catalog", digest=f"sha256:{'a' * 64}"))
+    kube = Cluster()
+    admission.approve(kube, "prod", [image("a"), image("b")])
+    for _ in range(2):
+        lists(kube, {"gitops-prod": made.remote}, ())
+        assert (kube.references, kube.writes) == ({image("a")}, 2)
 
 
 def test_a_list_that_is_gone_is_made_again_from_git(monkeypatch: pytest.MonkeyPatch) -> None:

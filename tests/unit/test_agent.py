@@ -199,11 +199,13 @@ def test_it_runs_the_installed_slipway(settings: Settings, engine: FakeEngine, s
     (settings.root / "slipway" / "__pycache__" / "x.pyc").touch()
     (settings.root / "services").mkdir()
     (settings.root / "services" / "main.py").touch()
+    (settings.root / "services" / "Dockerfile").touch()
     ensure(settings, engine, secrets)
     (made,) = engine.made
     names = set(made.files)
     assert {"opt/slipway/slipway/deep/file", "opt/slipway/cluster/deep/file", "opt/slipway/requirements-dev.txt"} <= names
-    assert not [name for name in names if "services" in name or "__pycache__" in name]
+    # Of the services only the recipe, which those of branches are compared with.
+    assert [name for name in names if "services" in name or "__pycache__" in name] == ["opt/slipway/services/Dockerfile"]
     assert made.options["environment"]["PYTHONPATH"] == "/opt/slipway"
     assert made.options["environment"]["SLIPWAY_HOME"] == str(settings.home)
     assert made.options["environment"]["SLIPWAY_INSTANCE"] == "test"

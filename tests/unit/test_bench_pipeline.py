@@ -53,9 +53,31 @@ def test_a_person_sees_what_is_over_its_budget_and_what_stays(capsys: pytest.Cap
     assert lines[1] == "push 8.50 s 9.00 s 2 20 s 4.00 s 2.1x"
     assert lines[2] == "commit 8.00 s 8.00 s 1 5 s 4.00 s 2x over budget"
     assert "What stays in the instance: branch release/v0.1.1." in shown(report)
+    assert lines[-2] == "commit: over its budget of 5 s because what Slipway does beside it takes 4.0 s, and the floor 4.0 s."
     assert lines[-1] == "Not put back: roll dev back: refused"
     cli.answer(report, json=True)
     assert json.loads(capsys.readouterr().out)["legs"][0]["runs"] == [8.0, 9.0]
+
+
+def test_a_budget_below_the_floor_is_said_to_be_one_that_nothing_keeps() -> None:
+    made = bench_report.leg("promotion", [20.0], floors=[11.0], budget=10.0)
+    assert bench_pipeline.reason(made) == (
+        "over its budget of 10 s because the floor alone takes 11.0 s, which no pipeline gets below; "
+        "what Slipway does beside it takes 9.0 s"
+    )
+    assert (
+        bench_pipeline.reason(bench_report.leg("done", [20.0], budget=10.0)) == "over its budget of 10 s because it takes 20.0 s"
+    )
+
+
+def test_when_a_promotion_wrote_its_commit_is_taken_from_what_it_says() -> None:
+    watched = legs.Watched("deploy")
+    watched.say("writing to prod")
+    assert watched.written == 0
+    watched.say("commit c0ffee123 is written")
+    first = watched.written
+    watched.say("commit of somebody else")
+    assert 0 < first == watched.written
 
 
 def test_so_few_runs_measure_nothing() -> None:
@@ -318,7 +340,7 @@ def measured(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(legs, "pushes", say("pushes", legs.Pushed([9.0], [11.0], states)))
     monkeypatch.setattr(legs, "commits", say("commits", [3.0]))
     monkeypatch.setattr(legs, "release", say("release", Lock()))
-    monkeypatch.setattr(legs, "promotions", say("promotions", legs.Released([8.0], [10.0], [7.0])))
+    monkeypatch.setattr(legs, "promotions", say("promotions", legs.Released([3.0], [8.0], [10.0], [7.0])))
     monkeypatch.setattr(legs, "floors", say("floors", [2.0, 2.0]))
     monkeypatch.setattr(floor, "copied", copied)
     monkeypatch.setattr(bench_pipeline.rollback, "rollback", rolled_back)
@@ -334,6 +356,7 @@ def test_a_whole_measurement_ends_where_it_began(measured: list[str], instance: 
         (11.0, None, None),
         (3.0, 2.0, 5.0),
         (8.0, 2.0, 10.0),
+        (3.0, None, None),
         (10.0, None, None),
         (7.0, 2.0, None),
     ]

@@ -89,6 +89,16 @@ def test_a_folder_outside_any_repository_has_no_top(tmp_path: Path) -> None:
     assert git.top_level(tmp_path) is None
 
 
+def test_every_content_that_files_ever_had_is_told_once(tree: Path) -> None:
+    for name, text in (("a/x/file", "1\n"), ("a/y/file", "2\nä\n"), ("b/x/file", "no"), ("a/x/file", "3"), ("a/y/file", "1\n")):
+        commit(tree, name, text)
+    (tree / "a" / "x" / "file").unlink()
+    git.stage(tree, ["a"])
+    git.commit(tree, "Remove", identity=AUTHOR)
+    assert sorted(git.every(tree, "HEAD", "a/*/file")) == ["1\n", "2\nä\n", "3"]
+    assert git.every(tree, "HEAD", "c/*") == ()
+
+
 def test_staging_says_whether_anything_changed(tree: Path) -> None:
     commit(tree, "a", "1")
     assert not git.stage(tree, ["a"])

@@ -16,7 +16,7 @@ from slipway.engine import Engine
 from slipway.errors import CommandFailed, SlipwayError, UsageError
 from slipway.progress import Phase
 from slipway.registry import Registry
-from slipway.settings import Settings
+from slipway.settings import ROOT, Settings
 from tests.unit.fake_registry import FakeRegistry
 
 DIGEST = f"sha256:{'1' * 64}"
@@ -65,7 +65,9 @@ class Builds:
         monkeypatch.setattr(shell, "run", self.run)
         monkeypatch.setattr(registry, "digest", self.held.get)
 
-    def run(self, argv: list[Any], *, env: dict[str, str], on_line: Callable[[str], None], **_: Any) -> shell.Result:
+    def run(
+        self, argv: list[Any], *, env: dict[str, str], on_line: Callable[[str], None], hint: str = "", **_: Any
+    ) -> shell.Result:
         words = [str(word) for word in argv]
         self.words.append(words)
         self.env = env
@@ -77,7 +79,7 @@ class Builds:
         on_line("#7 [packages 2/5] RUN pip install")
         on_line("#7 0.3 some output")
         if self.fails:
-            raise CommandFailed(words, 1, "no")
+            raise CommandFailed(words, 1, "no", hint=hint)
         return shell.Result(0, "", "")
 
 
@@ -315,6 +317,46 @@ def test_a_service_is_known_by_the_digest_that_follows_from_what_it_is(shop: Sho
     assert oci.digest(f"localhost:5001/services/test/catalog:0.1.0-c0ffee-{built.key[:8]}") == built.digest
     assert "--build-arg=SERVICE=catalog" in builds.words[0]
     assert "--build-arg=BASE=slipway/python:1" in builds.words[0]
+
+
+def test_an_image_says_the_commit_that_it_was_built_from(shop: Shop) -> None:
+    first, second = shop.build(), shop.build(commit="beef")
+    assert (images.revision(first.reference), images.revision(second.reference)) == ("c0ffee", "beef")
+    assert first.digest != second.digest
+    assert images.revision(f"{first.repository}@sha256:{'0' * 64}") is None
+
+
+def test_a_recipe_of_its_own_is_built_without_what_this_machine_knows(
+    shop: Shop, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:token@index.example/simple")
+    monkeypatch.setenv("https_proxy", "http://user:token@proxy:3128")
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    own = shop.context / "Dockerfile"
+    own.write_text("FROM ${BASE}\nRUN --mount=type=secret,id=pip cat /run/secrets/pip")
+    shop.build()
+    assert "pip" not in builds.secrets
+    assert "token" not in " ".join(builds.words[0])
+    assert "--build-arg=http_proxy=http://proxy:3128" in builds.words[0]
+    cache = f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={hashlib.sha256(own.read_bytes()).hexdigest()}"
+    assert cache in builds.words[0], "what it leaves in a cache is read by no other build"
+    own.write_bytes((ROOT / "services" / "Dockerfile").read_bytes())
+    shop.build()
+    assert "token" in builds.secrets["pip"]
+    assert cache.partition("=")[2].partition("=")[0] not in " ".join(builds.words[1])
+
+
+def test_a_recipe_of_its_own_that_fails_is_told_what_it_did_not_get(shop: Shop, builds: Builds) -> None:
+    builds.fails = True
+    with pytest.raises(CommandFailed, match=r"services/Dockerfile is not the one of the installed Slipway.*\./invoke up"):
+        shop.build()
+
+
+def test_a_lock_by_which_a_package_could_build_itself_is_built_with_no_recipe(shop: Shop, builds: Builds) -> None:
+    (shop.context / "catalog" / "requirements.txt").write_text("--no-binary :all:\n")
+    with pytest.raises(UsageError, match=r"services/catalog/requirements\.txt, line 1"):
+        shop.build()
+    assert builds.words == []
 
 
 def test_the_digest_owes_nothing_to_the_builder_the_registry_or_the_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

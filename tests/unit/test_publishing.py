@@ -233,15 +233,32 @@ def run(at: Path, *words: str) -> None:
 def test_a_candidate_of_a_release_counts_the_commits_of_its_branch(settings: Settings, checkout: Path) -> None:
     first = publishing.counted(settings)
     change(checkout, "mended")
-    assert (first, publishing.counted(settings)) == ("0.2.0-rc.2", "0.2.0-rc.3")
+    assert (first, publishing.counted(settings)) == ("0.2.0-rc.4", "0.2.0-rc.5")
 
 
-def test_a_clone_that_has_main_only_as_the_servers_counts_alike(settings: Settings, checkout: Path, tmp_path: Path) -> None:
+def test_versions_of_a_branch_grow_though_another_release_is_finished_meanwhile(settings: Settings, checkout: Path) -> None:
+    run(checkout, "checkout", "-q", "-b", "release/v0.3.0")
+    change(checkout, "further")
+    made = [publishing.counted(settings)]
+    run(checkout, "checkout", "-q", "main")
+    run(checkout, "merge", "-q", "--ff-only", "release/v0.2.0")
+    run(checkout, "tag", "v0.2.0")
+    run(checkout, "checkout", "-q", "release/v0.3.0")
+    change(checkout, "mended")
+    made.append(publishing.counted(settings))
+    # Neither does the first release of all make a difference, nor a branch that was finished and goes on.
+    run(checkout, "tag", "--delete", "v0.1.0", "v0.2.0")
+    change(checkout, "mended again")
+    made.append(publishing.counted(settings))
+    assert made == ["0.3.0-rc.5", "0.3.0-rc.6", "0.3.0-rc.7"]
+
+
+def test_a_clone_counts_alike(settings: Settings, checkout: Path, tmp_path: Path) -> None:
     run(checkout, "clone", "-q", "--branch=release/v0.2.0", str(checkout), str(tmp_path / "clone"))
     assert publishing.counted(replace(settings, root=tmp_path / "clone")) == publishing.counted(settings)
 
 
-@pytest.mark.parametrize(("branch", "version"), [("develop", "0.2.0-dev.2"), ("feature/basket", "0.2.0-feature-basket.2")])
+@pytest.mark.parametrize(("branch", "version"), [("develop", "0.2.0-dev.4"), ("feature/basket", "0.2.0-feature-basket.4")])
 def test_other_branches_have_versions_that_are_called_after_them(
     settings: Settings, checkout: Path, branch: str, version: str
 ) -> None:
@@ -256,13 +273,13 @@ def test_a_branch_without_commits_of_its_own_still_counts_on_main(settings: Sett
     assert first != publishing.counted(settings)
 
 
-def test_on_main_counting_begins_at_the_last_release_as_in_the_pipeline(settings: Settings, checkout: Path) -> None:
+def test_on_main_versions_lead_to_the_release_after_the_last(settings: Settings, checkout: Path) -> None:
     run(checkout, "checkout", "-q", "main")
     change(checkout, "more")
     run(checkout, "tag", "v0.2.0")
     first = publishing.counted(settings)
     change(checkout, "and more")
-    assert (first, publishing.counted(settings)) == ("0.3.0-main.1", "0.3.0-main.2")
+    assert (first, publishing.counted(settings)) == ("0.3.0-main.4", "0.3.0-main.5")
 
 
 def test_a_commit_without_a_branch_or_with_one_that_the_policy_does_not_know_has_no_version(

@@ -12,7 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from slipway import git, pushlog
+from slipway.errors import WaitTimeout
 from slipway.pushlog import PushLogError, Reader
+from tests.unit.fakes import FakeClock
 
 ONE = {
     "time": "2026-01-02T03:04:05Z",
@@ -160,3 +162,48 @@ def test_whoever_has_access_reads_the_applications_log(server: Server) -> None:
 
     assert [push.user for push in pushlog.push_log(Access())] == ["developer"]
     assert asked == ["app"]
+
+
+class Late(FakeClock):
+    """A clock by which a server is back after some looks."""
+
+    def __init__(self, server: Server, looks: int) -> None:
+        super().__init__()
+        self._server, self._looks = server, looks
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self._looks -= 1
+        if not self._looks:
+            self._server.status = 0
+
+
+class Anybody:
+    """Who asks."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def remote(self, repository: str) -> git.Remote:
+        return self._server.remote
+
+
+def test_a_log_that_somebody_judges_by_is_waited_for_while_the_server_is_away(server: Server) -> None:
+    server.lines, server.status = [json.dumps(ONE)], 503
+    clock = Late(server, 70)
+    assert [push.user for push in pushlog.push_log(Anybody(server), clock=clock)] == ["developer"]
+    assert clock.time >= 60, "its pod has the time to come back"
+
+
+def test_a_server_that_stays_away_is_given_up_with_what_it_said(server: Server) -> None:
+    server.status = 503
+    with pytest.raises(WaitTimeout, match=r"(?s)the Git server's push log: not within .*answers 503.*\./invoke status"):
+        pushlog.push_log(Anybody(server), clock=FakeClock())
+
+
+def test_a_refusal_is_not_waited_out(server: Server) -> None:
+    server.status = 401
+    clock = FakeClock()
+    with pytest.raises(PushLogError, match="answers 401"):
+        pushlog.push_log(Anybody(server), clock=clock)
+    assert clock.slept == []

@@ -201,7 +201,9 @@ def test_the_same_content_is_checked_once(world: World) -> None:
     assert len(world.checks) == 1
 
 
-@pytest.mark.parametrize("name", ["catalog/main.py", "catalog/test/test_it.py", "chassis/main.py", "pytest.ini"])
+@pytest.mark.parametrize(
+    "name", ["catalog/main.py", "catalog/test/test_it.py", "chassis/main.py", "pytest.ini", "conftest.py", "ruff.toml"]
+)
 def test_any_change_is_checked(world: World, name: str) -> None:
     world.check()
     world.write(name, "changed = True\n")
@@ -322,6 +324,14 @@ def test_a_service_without_a_lock_is_refused_with_the_file_that_lacks(world: Wor
     (world.source.folder / "services" / "catalog" / "requirements.txt").unlink()
     with pytest.raises(ChecksFailed, match=r"services/catalog/requirements\.txt is not in this commit"):
         world.check()
+
+
+@pytest.mark.parametrize("name", ["catalog/requirements.txt", "test-requirements.txt"])
+def test_a_lock_by_which_a_package_could_build_itself_is_not_installed(world: World, name: str) -> None:
+    world.write(name, "--no-binary :all:\n")
+    with pytest.raises(ChecksFailed, match=rf"services/{name}, line 1"):
+        world.check()
+    assert world.engine.built == []
 
 
 def test_containers_of_checks_that_were_killed_are_swept(world: World) -> None:

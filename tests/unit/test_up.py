@@ -445,6 +445,7 @@ def test_repositories_with_content_get_no_first_records(monkeypatch: pytest.Monk
     monkeypatch.setattr(git, "refs", refs)
     monkeypatch.setattr(gitserver, "answers", lambda _: Ready(None))
     monkeypatch.setattr(admission, "missing", lambda *_: False)
+    monkeypatch.setattr(admission, "tidy", lambda *_: frozenset[str]())
     step(made, "first records")(phase)
     assert phase.skipped
     assert {url.rpartition("/")[2] for url in asked} == {"app.git", "gitops-nonprod.git", "gitops-prod.git"}

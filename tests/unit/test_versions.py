@@ -49,6 +49,8 @@ def test_what_comes_next() -> None:
 def test_only_final_tags_count_as_the_newest() -> None:
     assert versions.newest(["refs/tags/v0.2.0", "v0.10.0", "v0.3.0-rc.1", "nothing"]) == Version(0, 10, 0)
     assert versions.newest(["v1.0.0-rc.1"]) is None
+    assert versions.oldest(["refs/tags/v0.2.0", "v0.10.0", "v0.1.0-rc.1", "nothing"]) == Version(0, 2, 0)
+    assert versions.oldest([]) is None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,10 @@ FOLDER = ROOT / ".github" / "workflows"
 FILES = sorted(FOLDER.iterdir())
 
 # What may be granted beyond reading the code, and what for: AWS gives a role to whoever shows GitHub's token.
-GRANTED = {"push.yaml": set[str](), "release.yaml": {"id-token"}, "prod.yaml": {"id-token"}}
+GRANTED = {"publish": {"id-token"}, "promote": {"id-token"}}
+
+# A workflow of this repository that a job calls, at the commit that it is of itself.
+CALLED = "./.github/workflows/push.yaml"
 
 # Decides whether a registry's login is needed, or whether there is something to keep; never what may be delivered.
 CONDITIONS = {
@@ -45,7 +48,7 @@ def load(file: Path) -> dict[str, Any]:
 def steps(file: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Every step, with its job."""
     for job in load(file)["jobs"].values():
-        for step in job["steps"]:
+        for step in job.get("steps", ()):
             yield job, step
 
 
@@ -111,8 +114,9 @@ def test_the_cluster_waits_for_everything_that_is_cheaper() -> None:
     assert sorted(jobs["e2e"]["needs"]) == sorted(set(jobs) - {"e2e"})
 
 
-def test_what_failed_is_kept_wherever_tests_run() -> None:
-    for job in load(FOLDER / "push.yaml")["jobs"].values():
+@pytest.mark.parametrize("name", ["push.yaml", "nightly.yaml"])
+def test_what_failed_is_kept_wherever_tests_run(name: str) -> None:
+    for job in load(FOLDER / name)["jobs"].values():
         if not any("test" in str(step.get("run")) or "matrix" in str(step.get("run")) for step in job["steps"]):
             continue
         kept = job["steps"][-1]
@@ -140,17 +144,17 @@ def test_the_pictures_that_a_browser_took_are_kept_of_every_run() -> None:
 def test_permissions_are_the_least_that_will_do(file: Path) -> None:
     loaded = load(file)
     assert loaded["permissions"] in ({}, {"contents": "read"})
-    for job in loaded["jobs"].values():
-        granted = job.get("permissions", {"contents": "read"})
+    for name, job in loaded["jobs"].items():
+        granted = dict(job.get("permissions", loaded["permissions"]))
         assert granted.pop("contents") == "read"
-        assert set(granted) == GRANTED[file.name]
+        assert set(granted) == GRANTED.get(name, set())
 
 
 @each_file
 def test_every_action_is_pinned_to_a_commit_and_says_its_version(file: Path) -> None:
     lines = re.findall(r"uses: (.+)", file.read_text())
     assert lines
-    for line in lines:
+    for line in (line for line in lines if line != CALLED):
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
 
 
@@ -174,18 +178,22 @@ def checkout_depths(file: str) -> list[Any]:
 
 
 def test_a_version_is_counted_from_the_whole_history() -> None:
-    assert checkout_depths("release.yaml") == [0]
+    assert checkout_depths("release.yaml") == checkout_depths("nightly.yaml") == [0]
 
 
 def test_a_newer_push_ends_the_older_run_and_a_release_is_never_cut_short() -> None:
     ends = {file.name: load(file)["concurrency"]["cancel-in-progress"] for file in FILES}
-    assert ends == {"push.yaml": True, "release.yaml": False, "prod.yaml": False}
+    assert ends == {"push.yaml": True, "release.yaml": False, "prod.yaml": False, "nightly.yaml": False}
     assert load(FOLDER / "prod.yaml")["concurrency"]["group"] == "${{ github.workflow }}"
+    # One that is called has its caller's name: in its caller's group it would wait for itself for ever.
+    called, calling = (load(FOLDER / name)["concurrency"]["group"] for name in ("push.yaml", "release.yaml"))
+    assert called != calling
 
 
 @each_file
 def test_no_job_runs_for_ever(file: Path) -> None:
-    assert all(0 < job["timeout-minutes"] <= 120 for job in load(file)["jobs"].values())
+    most = 120 if file.name != "nightly.yaml" else checks.TIMEOUTS["long"] / 60 + 60
+    assert all(0 < job["timeout-minutes"] <= most for job in load(file)["jobs"].values() if "uses" not in job)
 
 
 def test_prod_is_dispatched_by_hand_approved_and_builds_nothing() -> None:
@@ -200,6 +208,23 @@ def test_prod_is_dispatched_by_hand_approved_and_builds_nothing() -> None:
 def test_a_release_is_published_by_the_push_of_its_branch() -> None:
     assert load(FOLDER / "release.yaml")["on"] == {"push": {"branches": ["release/v*"]}}
     assert commands(FOLDER / "release.yaml") == ["./invoke images.publish"]
+
+
+def test_nothing_is_published_that_has_not_passed_all_that_a_push_has_to() -> None:
+    jobs, pushed = load(FOLDER / "release.yaml")["jobs"], load(FOLDER / "push.yaml")["on"]
+    assert {name: job["uses"] for name, job in jobs.items() if "uses" in job} == {"checks": CALLED}
+    assert jobs["publish"]["needs"] == ["checks"] and "workflow_call" in pushed
+    # Checked once, not twice at a time.
+    assert pushed["push"] == {"branches-ignore": load(FOLDER / "release.yaml")["on"]["push"]["branches"]}
+
+
+def test_what_takes_long_runs_each_night_and_by_hand() -> None:
+    loaded = load(FOLDER / "nightly.yaml")
+    assert commands(FOLDER / "nightly.yaml") == ["./invoke test.long"]
+    assert set(loaded["on"]) == {"schedule", "workflow_dispatch"}
+    [when] = loaded["on"]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", when["cron"])
+    assert loaded["jobs"]["long"]["timeout-minutes"] * 60 > checks.TIMEOUTS["long"]
 
 
 @pytest.mark.parametrize("file", ["release.yaml", "prod.yaml"])
