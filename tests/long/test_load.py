@@ -26,7 +26,7 @@ CONTROLS = 4
 # Of a comparison: runs of each side, and seconds of each.
 RUNS, SECONDS = 5, 15
 
-UNDRAINED = {"drain": {"seconds": 0, "timeout": 1}}
+UNDRAINED = {"drain": {"seconds": 0, "timeout": 2}}
 
 ROLL = ("--during", "rollout", "--env", "dev", "--rate", "3", "--duration", "90")
 

@@ -267,6 +267,12 @@ Nothing, or a sentence about the first value that cannot be right. What a value'
 {{- fail (printf "autoscaling.minReplicas is %v and autoscaling.maxReplicas %v: the least cannot be more than the most" .minReplicas .maxReplicas) -}}
 {{- end -}}
 {{- end -}}
+{{- /* What a service that is told nothing takes is in services/chassis/config.py. */ -}}
+{{- $drain := dig "drain_seconds" 5 .Values.config -}}
+{{- $finish := dig "finish_seconds" 10 .Values.config -}}
+{{- if ge (addf $drain $finish) (float64 .Values.drain.timeout) -}}
+{{- fail (printf "config.drain_seconds is %v and config.finish_seconds %v, together not below drain.timeout, which is %v: the pod would be killed while it still answers" $drain $finish .Values.drain.timeout) -}}
+{{- end -}}
 {{- if .Values.migrations.command -}}
 {{- if gt (len .Values.service) 46 -}}
 {{- fail (printf "service is %q, which is too long for a service with migrations: a Job's name is longer by 17 letters, and may have 63" .Values.service) -}}
