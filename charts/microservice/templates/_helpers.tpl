@@ -25,6 +25,18 @@ slipway.dev/tier: {{ .Values.tier }}
 {{- end -}}
 
 {{/*
+Which stores a pod uses, by the Secrets SERVICE-STORE that it is given: a store lets in who carries its label.
+*/}}
+{{- define "microservice.storeLabels" -}}
+{{- $prefix := printf "%s-" .Values.service -}}
+{{- range .Values.secrets }}
+{{- if hasPrefix $prefix . }}
+slipway.dev/uses-{{ trimPrefix $prefix . }}: "true"
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
 The labels of every object but the pods.
 */}}
 {{- define "microservice.labels" -}}
@@ -194,6 +206,9 @@ template:
       app.kubernetes.io/part-of: shop
       slipway.dev/environment: {{ .Values.environment | quote }}
       slipway.dev/tier: {{ .Values.tier }}
+      {{- with include "microservice.storeLabels" . | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
     annotations:
       slipway.dev/config-sha256: {{ include "microservice.config" . | sha256sum }}
   spec:
