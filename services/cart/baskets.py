@@ -42,8 +42,9 @@ CONNECTIONS = 20
 # A connection that broke is made anew, and the command sent again: each of them may be sent twice with the same result.
 # Nothing is sent again to a server that did not answer in time.
 RETRIES = 2
-# Seconds in which an addition may come again, from who got no answer to it.
+# Seconds in which an addition may come again, from who got no answer to it; and an order, which a person may send again.
 REPEATED_WITHIN = 60
+ORDERED_WITHIN = 86_400
 BACKOFF = EqualJitterBackoff(cap=0.1, base=0.01)
 
 # Seconds; from a server in the same cluster to one that is in trouble.
@@ -78,10 +79,11 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 return redis.call('HGETALL', KEYS[1])
 """
 
-# KEYS: the cart, what says that this was done. ARGV: seconds until both expire, then products and quantities in turn.
+# KEYS: the cart, what says that this was done. ARGV: seconds until the one and the other expire, then products and
+# quantities in turn.
 _TAKE = """
-if redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[1]) then
-  for position = 2, #ARGV, 2 do
+if redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[2]) then
+  for position = 3, #ARGV, 2 do
     local there = tonumber(redis.call('HGET', KEYS[1], ARGV[position]))
     if there and there > tonumber(ARGV[position + 1]) then
       redis.call('HINCRBY', KEYS[1], ARGV[position], -ARGV[position + 1])
@@ -192,7 +194,7 @@ class Baskets:
             cart: Its id.
             product: Its id.
             quantity: How many more.
-            key: Of this change: with one that was used a moment ago nothing changes.
+            key: Of this change: with one that was used within the last minute nothing changes.
 
         Raises:
             CartFull: The product would be one line too many; nothing changed.
@@ -209,13 +211,13 @@ class Baskets:
         Args:
             cart: Its id.
             lines: What is taken; more than there is takes what there is.
-            key: Of this change: with one that was used before, within the time a cart is kept, nothing changes.
+            key: Of this change: with one that was used within the last day nothing changes.
 
         Raises:
             StoreAway: Valkey does not answer.
         """
         with self._asking("take"):
-            args = [self._ttl, *(word for line in lines for word in line)]
+            args = [self._ttl, ORDERED_WITHIN, *(word for line in lines for word in line)]
             await self._take(keys=[PREFIX + cart, f"{DONE}take:{key}"], args=args)
         self._writes.labels("take").inc()
 

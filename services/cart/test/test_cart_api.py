@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import main
-from baskets import DONE, MAX_LINES, MAX_QUANTITY, PREFIX, REPEATED_WITHIN
+from baskets import DONE, MAX_LINES, MAX_QUANTITY, ORDERED_WITHIN, PREFIX, REPEATED_WITHIN
 
 
 def put(client: TestClient, cart: str, product: str, quantity: object) -> Any:
@@ -70,12 +70,12 @@ def test_what_was_ordered_leaves_the_cart_and_all_else_stays(client: TestClient,
     assert held(client, cart) == {"mug": 3, "stove": 2}
 
 
-def test_one_order_is_taken_out_once(client: TestClient, store: Any, cart: str, ttl: int) -> None:
+def test_one_order_is_taken_out_once(client: TestClient, store: Any, cart: str) -> None:
     put(client, cart, "mug", 5)
     key = secrets.token_hex(8)
     assert [take(client, cart, key, mug=2).status_code for _ in range(3)] == [204] * 3
     assert held(client, cart) == {"mug": 3}
-    assert ttl - 60 < store.ttl(f"{DONE}take:{key}") <= ttl
+    assert ORDERED_WITHIN - 60 < store.ttl(f"{DONE}take:{key}") <= ORDERED_WITHIN
     take(client, cart, secrets.token_hex(8), mug=3)
     assert not store.exists(PREFIX + cart)
 
