@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Depends, FastAPI, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from baskets import MAX_LINES, Basket, Baskets, CartFull, StoreAway
+from baskets import MAX_LINES, MAX_QUANTITY, Basket, Baskets, CartFull, StoreAway
 from chassis import Config, ConfigError, Identity, Problem, Service, run
+from chassis.idempotency import KEY_PARAMETER, idempotency_key
 from chassis.problems import document
 
 log = logging.getLogger("chassis")
@@ -36,7 +37,7 @@ class Wanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    quantity: int = Field(strict=True, ge=1, le=99)
+    quantity: int = Field(strict=True, ge=1, le=MAX_QUANTITY)
 
 
 class Line(BaseModel):
@@ -54,6 +55,8 @@ class Cart(BaseModel):
     expires_in_seconds: int = Field(description="Until the cart is forgotten, unless it is changed; 0 when it is empty.")
 
 
+PRODUCT_ID = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+
 CartId = Annotated[
     str,
     Path(
@@ -62,9 +65,22 @@ CartId = Annotated[
         examples=["example-cart-0123456789"],
     ),
 ]
-ProductId = Annotated[
-    str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60, description="As in the catalog.", examples=["mug-enamel"])
-]
+ProductId = Annotated[str, Path(pattern=PRODUCT_ID, max_length=60, description="As in the catalog.", examples=["mug-enamel"])]
+Key = Annotated[str, Depends(idempotency_key)]
+
+
+class OrderedLine(Wanted):
+    """So many of a product."""
+
+    product_id: Annotated[str, StringConstraints(pattern=PRODUCT_ID, max_length=60)]
+
+
+class Ordered(BaseModel):
+    """What leaves a cart because it was ordered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lines: Sequence[OrderedLine] = Field(max_length=MAX_LINES)
 
 
 def create(config: CartConfig, identity: Identity, *, environ: Mapping[str, str] = os.environ) -> Service[CartConfig]:
@@ -100,10 +116,20 @@ def create(config: CartConfig, identity: Identity, *, environ: Mapping[str, str]
     async def put_line(cart_id: CartId, product_id: ProductId, wanted: Wanted, response: Response) -> Cart:
         """Sets how many of a product are in a cart; 409 when that would be one line too many."""
         response.headers["Cache-Control"] = "no-store"
-        try:
+        with refusing_one_too_many():
             return _shown(cart_id, await baskets.put(cart_id, product_id, wanted.quantity))
-        except CartFull:
-            raise Problem(409, f"a cart holds at most {MAX_LINES} products; take one out first") from None
+
+    @app.post("/carts/{cart_id}/lines/{product_id}", openapi_extra={"parameters": [KEY_PARAMETER]})
+    async def add_to_line(cart_id: CartId, product_id: ProductId, wanted: Wanted, key: Key, response: Response) -> Cart:
+        """Puts so many more of a product into a cart, up to what a line may have; 409 when that would be one line too many."""
+        response.headers["Cache-Control"] = "no-store"
+        with refusing_one_too_many():
+            return _shown(cart_id, await baskets.add(cart_id, product_id, wanted.quantity, key=key))
+
+    @app.post("/carts/{cart_id}/ordered", status_code=204, openapi_extra={"parameters": [KEY_PARAMETER]})
+    async def take_ordered(cart_id: CartId, ordered: Ordered, key: Key) -> None:
+        """Takes what was ordered out of a cart, once for each order's key; what was put into it since stays."""
+        await baskets.take(cart_id, [(line.product_id, line.quantity) for line in ordered.lines], key=key)
 
     @app.delete("/carts/{cart_id}/lines/{product_id}", status_code=204)
     async def delete_line(cart_id: CartId, product_id: ProductId) -> None:
@@ -116,6 +142,15 @@ def create(config: CartConfig, identity: Identity, *, environ: Mapping[str, str]
         await baskets.clear(cart_id)
 
     return service
+
+
+@contextmanager
+def refusing_one_too_many() -> Generator[None]:
+    """Tells the caller that the cart is full, when it is."""
+    try:
+        yield
+    except CartFull:
+        raise Problem(409, f"a cart holds at most {MAX_LINES} products; take one out first") from None
 
 
 def _baskets(url: str, config: CartConfig, service: Service[CartConfig]) -> Baskets:

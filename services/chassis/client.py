@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from chassis.context import HEADER, remaining, request_id
+from chassis.idempotency import KEY_HEADER
 from chassis.metrics import Metrics
 from chassis.problems import Problem
 from chassis.wire import Crowded, Failure, Late, Nonsense, Request, Response, Transport, Unsent, Wire
@@ -169,7 +170,7 @@ class Upstream:
         if self._transport is None:
             raise RuntimeError(f"calls to {self.name} are made inside `async with`, where its connections live")
         self._budget.earn()
-        repeatable = request.method in IDEMPOTENT or "Idempotency-Key" in request.headers
+        repeatable = request.method in IDEMPOTENT or KEY_HEADER in request.headers
         for attempt in range(self._retries + 1):
             wait = random.uniform(BACKOFF / 2, BACKOFF) * 2**attempt  # noqa: S311 - spreads load, hides nothing
             may_retry = attempt < self._retries

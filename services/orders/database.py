@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import select
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TypeVar
 
 import psycopg
@@ -75,7 +75,7 @@ class Database:
 
     Args:
         target: What `conninfo` gave.
-        size: The most connections it opens.
+        size: The most connections it opens for requests; it has one more, for questions about its health.
         wait_seconds: How long a piece of work may take in all: waiting for a connection, and the work itself.
         registry: Takes the gauges of the pool.
     """
@@ -84,18 +84,9 @@ class Database:
         self._wait_seconds = wait_seconds
         # At `info` the library tells of every connection that is lent.
         logging.getLogger("psycopg").setLevel(logging.WARNING)
-        self._pool = AsyncConnectionPool(
-            target,
-            kwargs={"autocommit": True},
-            min_size=1,
-            max_size=size,
-            open=False,
-            check=_still_there,
-            timeout=wait_seconds * 0.9,  # so that the answer can tell a missing connection from a slow one
-            max_waiting=MAX_WAITING,
-            reconnect_timeout=RECONNECT_SECONDS,
-            num_workers=2,
-        )
+        self._pool = _pool(target, size=size, wait_seconds=wait_seconds)
+        # A crowd that holds every connection says nothing about the database: whether it is well is asked on one apart.
+        self._apart = _pool(target, size=1, wait_seconds=wait_seconds)
         self._given_up = set[asyncio.Task[object]]()
         self._in_use = Gauge("database_connections_in_use", "Connections that work for a request now.", registry=registry)
         waiting = Gauge("database_requests_waiting", "Requests that wait for a connection now.", registry=registry)
@@ -104,13 +95,14 @@ class Database:
 
     async def open(self) -> None:
         """Begin to connect; the database need not be there."""
-        await self._pool.open()
+        for pool in (self._pool, self._apart):
+            await pool.open()
 
     async def close(self) -> None:
         """Close all connections."""
         for task in self._given_up:
             task.cancel()
-        await self._pool.close(timeout=CLOSE_SECONDS)
+        await asyncio.gather(*(pool.close(timeout=CLOSE_SECONDS) for pool in (self._pool, self._apart)))
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """What the work returns, done on a connection in autocommit mode.
@@ -118,7 +110,23 @@ class Database:
         Raises:
             Unavailable: The database is not there, or was too slow; whether the work was done is then unknown.
         """
-        task = asyncio.create_task(self._lend(work))
+        return await self._within_time(self._lend(work))
+
+    async def run_apart(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What the work returns, done on a connection that no request uses: for asking whether the database is well.
+
+        Raises:
+            Unavailable: The database is not there, or was too slow.
+        """
+
+        async def lend() -> T:
+            async with self._apart.connection() as connection:
+                return await work(connection)
+
+        return await self._within_time(lend())
+
+    async def _within_time(self, lent: Coroutine[None, None, T]) -> T:
+        task = asyncio.create_task(lent)
         # Not a plain time-out: it would wait until the cancelled work has ended, and a server that stands still keeps it.
         done, _ = await asyncio.wait({task}, timeout=self._wait_seconds)
         if not done:
@@ -143,6 +151,21 @@ class Database:
         self._given_up.add(task)
         task.add_done_callback(forget)
         task.cancel()
+
+
+def _pool(target: str, *, size: int, wait_seconds: float) -> AsyncConnectionPool:
+    return AsyncConnectionPool(
+        target,
+        kwargs={"autocommit": True},
+        min_size=1,
+        max_size=size,
+        open=False,
+        check=_still_there,
+        timeout=wait_seconds * 0.9,  # so that the answer can tell a missing connection from a slow one
+        max_waiting=MAX_WAITING,
+        reconnect_timeout=RECONNECT_SECONDS,
+        num_workers=2,
+    )
 
 
 async def _still_there(connection: AsyncConnection) -> None:

@@ -146,7 +146,7 @@ class Ledger:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(CHECK)
 
-        await self._database.run(work)
+        await self._database.run_apart(work)
 
     async def _one(self, statement: LiteralString, value: str) -> Order | None:
         found = await self._database.run(lambda connection: _find(connection, statement, value))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,55 +14,31 @@ from prometheus_client import Counter
 from pydantic import Field
 
 from chassis import Config, Identity, Problem, Service, request_id, run
+from chassis.idempotency import KEY, KEY_HEADER, KEY_PARAMETER, idempotency_key
 from chassis.problems import document
 from database import Database, Unavailable, conninfo
 from ledger import KeyReused, Ledger
-from order import IDEMPOTENCY_KEY, Draft, Order, read_id
+from order import Draft, Order, read_id
 
-log = logging.getLogger("orders")
+log = logging.getLogger("chassis")
 
 # Seconds after which a caller that was turned away may come back.
 RETRY_AFTER = 1
-
-KEY_HEADER = "Idempotency-Key"
 
 
 class OrdersConfig(Config):
     """What orders is told, beside what every service is told."""
 
-    pool_size: int = Field(default=4, ge=1, le=50, description="The most connections to the database.")
+    pool_size: int = Field(default=4, ge=1, le=50, description="The most connections to the database for requests.")
     database_seconds: float = Field(
         default=0.8, gt=0, le=30, description="How long a request waits for the database; callers wait a second."
     )
 
 
-# Described by hand: what the framework finds missing or malformed it answers with 422, and here that means other content.
-KEY_PARAMETER: dict[str, Any] = {
-    "name": KEY_HEADER,
-    "in": "header",
-    "required": True,
-    "description": "The same for each attempt to place the same order: it is accepted at most once.",
-    "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY, "minLength": 8, "maxLength": 128},
-}
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": Order, "description": "The order that an earlier request with this key placed."},
     201: {"headers": {"Location": {"schema": {"type": "string"}}}},
 }
-
-
-async def idempotency_key(request: Request) -> str:
-    """The key of the request.
-
-    Raises:
-        Problem: There is none, there are two, or it is malformed.
-    """
-    match request.headers.getlist(KEY_HEADER):
-        case [key] if re.fullmatch(IDEMPOTENCY_KEY.strip("^$"), key):
-            return key
-        case []:
-            raise Problem(400, f"the header {KEY_HEADER} is missing; give each order one of its own, such as a UUID")
-        case _:
-            raise Problem(400, f"the header {KEY_HEADER} must be there once, with 8 to 128 letters, digits and . _ : -")
 
 
 def create(config: OrdersConfig, identity: Identity, *, environ: Mapping[str, str] = os.environ) -> Service[OrdersConfig]:
@@ -118,10 +93,12 @@ def create(config: OrdersConfig, identity: Identity, *, environ: Mapping[str, st
 
     @app.get("/orders", response_model=Order)
     async def find_order(
-        idempotency_key: Annotated[str, Query(pattern=IDEMPOTENCY_KEY, description="The key that the order was placed with.")],
+        key: Annotated[
+            str, Query(alias="idempotency_key", pattern=f"^{KEY}$", description="The key that the order was placed with.")
+        ],
     ) -> Response:
         """Finds the order of an idempotency key, for who does not know whether it was placed."""
-        order = await ledger.by_key(idempotency_key)
+        order = await ledger.by_key(key)
         if order is None:
             raise Problem(404, "no order was placed with this idempotency key")
         return _told(order)

@@ -18,8 +18,6 @@ MAX_QUANTITY = 99
 # Ten million: 50 lines of 99 such pieces are a number that a bigint holds, and JavaScript without a rounding error.
 MAX_CENTS = 1_000_000_000
 
-IDEMPOTENCY_KEY = r"^[A-Za-z0-9._:-]{8,128}$"
-
 # Crockford's Base32: no letter that is mistaken for a digit, and none of them is U, so that few words come up.
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 

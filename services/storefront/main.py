@@ -32,7 +32,7 @@ class StorefrontConfig(Config):
     )
     page_size: int = Field(default=12, ge=1, le=100, description="Products on a page.")
     notice: str = Field(default="", max_length=200, description="A sentence shown on every page of this environment.")
-    theme: Literal["plain", "sky", "violet", "amber", "green"] = Field(
+    theme: Literal["plain", "sky", "violet", "amber", "green", "rose"] = Field(
         default="plain", description="The colour of the environment's badge and of the notice."
     )
     secure_cookies: bool = Field(default=False, description="Whether customers come by https only.")

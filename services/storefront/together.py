@@ -9,12 +9,17 @@ from typing import Any, TypeVar, overload
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+D = TypeVar("D")
 
 
 @overload
 async def together(first: Awaitable[A], second: Awaitable[B], /) -> tuple[A, B]: ...
 @overload
 async def together(first: Awaitable[A], second: Awaitable[B], third: Awaitable[C], /) -> tuple[A, B, C]: ...
+@overload
+async def together(
+    first: Awaitable[A], second: Awaitable[B], third: Awaitable[C], fourth: Awaitable[D], /
+) -> tuple[A, B, C, D]: ...
 @overload
 async def together(*asked: Awaitable[A]) -> tuple[A, ...]: ...
 async def together(*asked: Awaitable[Any]) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from chassis import Problem
 from chassis.client import Unavailable, Upstream
+from chassis.idempotency import KEY_HEADER
 from chassis.wire import Response
 from together import together
 
@@ -58,6 +60,12 @@ class ProductPage(Answer):
     limit: int
     offset: int
     next_offset: int | None = Field(description="The offset of the next page; null on the last one.")
+
+
+class Front(Answer):
+    """What the catalog says of the shop."""
+
+    greeting: str = Field(min_length=1, max_length=200)
 
 
 class Tag(Answer):
@@ -115,6 +123,7 @@ class Refusal(Answer):
 
 
 _PAGE, _TAGS, _PRODUCT = TypeAdapter(ProductPage), TypeAdapter(tuple[Tag, ...]), TypeAdapter(Product)
+_FRONT = TypeAdapter(Front)
 _CART, _ORDER = TypeAdapter(Cart), TypeAdapter(Order)
 
 
@@ -133,6 +142,10 @@ class Catalog:
         """Products in which every word is found, best first."""
         params = _given(q=words, tag=tag, limit=limit, offset=offset)
         return _read(self._upstream, await self._upstream.request("GET", "/search", params=params), _PAGE)
+
+    async def front(self) -> Front:
+        """What it says of the shop."""
+        return _read(self._upstream, await self._upstream.request("GET", "/"), _FRONT)
 
     async def tags(self) -> Sequence[Tag]:
         """Every tag, in alphabetical order."""
@@ -174,8 +187,7 @@ class Carts:
         """
         body = {"quantity": quantity}
         answer = await self._upstream.request("PUT", _line(cart_id, product_id), json=body)
-        if answer.status_code == 409:
-            raise Problem(409, _detail(answer, "the cart takes no more products"))
+        _taken(self._upstream, answer)
         return _read(self._upstream, answer, _CART)
 
     async def remove(self, cart_id: str, product_id: str) -> None:
@@ -183,9 +195,21 @@ class Carts:
         if _is_product_id(product_id):
             _done(self._upstream, await self._upstream.request("DELETE", _line(cart_id, product_id)))
 
-    async def empty(self, cart_id: str) -> None:
-        """Take everything out of the cart."""
-        _done(self._upstream, await self._upstream.request("DELETE", _cart(cart_id)))
+    async def add(self, cart_id: str, product_id: str, quantity: int) -> None:
+        """Put so many more of the product into the cart, up to what a cart takes: once, however often it has to be sent.
+
+        Raises:
+            Problem: The cart does not take it, such as 409 when it is full.
+        """
+        headers = {KEY_HEADER: secrets.token_hex(16)}
+        answer = await self._upstream.request("POST", _line(cart_id, product_id), json={"quantity": quantity}, headers=headers)
+        _taken(self._upstream, answer)
+
+    async def ordered(self, cart_id: str, key: str, lines: Sequence[OrderLine]) -> None:
+        """Take what was ordered under this key out of the cart: once, however often it is asked for."""
+        body = {"lines": [{"product_id": line.product_id, "quantity": line.quantity} for line in lines]}
+        answer = await self._upstream.request("POST", f"{_cart(cart_id)}/ordered", json=body, headers={KEY_HEADER: key})
+        _done(self._upstream, answer)
 
 
 class Orders:
@@ -209,7 +233,7 @@ class Orders:
     async def place(self, key: str, customer: str, lines: Sequence[OrderLine]) -> tuple[Order, bool] | None:
         """The accepted order, and whether it is a new one; None when the key belongs to an order with other content."""
         body = {"customer": {"name": customer}, "lines": [line.model_dump() for line in lines]}
-        answer = await self._upstream.request("POST", "/orders", json=body, headers={"Idempotency-Key": key})
+        answer = await self._upstream.request("POST", "/orders", json=body, headers={KEY_HEADER: key})
         return None if answer.status_code == 422 else (_read(self._upstream, answer, _ORDER), answer.status_code == 201)
 
 
@@ -235,6 +259,13 @@ def _read(upstream: Upstream, answer: Response, model: TypeAdapter[T]) -> T:
         return model.validate_json(answer.content)
     except ValidationError as error:
         raise Unavailable(upstream.name, 502, f"{upstream.name} gave an answer that makes no sense") from error
+
+
+def _taken(upstream: Upstream, answer: Response) -> None:
+    """Raise when the cart did not take a product."""
+    if answer.status_code == 409:
+        raise Problem(409, _detail(answer, "the cart takes no more products"))
+    _done(upstream, answer)
 
 
 def _done(upstream: Upstream, answer: Response) -> None:

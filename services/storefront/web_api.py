@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from chassis import Problem, cacheable
-from pages import KEY, MAX_NAME
-from shopping import Basket, Shopping
+from chassis.idempotency import KEY_PARAMETER, idempotency_key
+from shopping import Basket, CustomerName, Shopping
 from upstreams import MOST, Order, Product, ProductPage
 
 CART_ID = r"^[A-Za-z0-9_-]{16,64}$"
-
-KEY_HEADER = "Idempotency-Key"
-
-# Described by hand: what the framework finds missing or malformed it answers with 422, and here that means other content.
-KEY_PARAMETER: dict[str, Any] = {
-    "name": KEY_HEADER,
-    "in": "header",
-    "required": True,
-    "description": "The same for each attempt to place the same order: it is accepted at most once.",
-    "schema": {"type": "string", "pattern": f"^{KEY}$"},
-}
 
 CartId = Annotated[str, Path(pattern=CART_ID, description="Made by the caller; who knows it has the cart.")]
 TagName = Annotated[str | None, Query(min_length=1, max_length=40, description="Only products with this tag.")]
@@ -49,7 +37,7 @@ class Wanted(Body):
 class Buyer(Body):
     """Who orders."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=r"^\P{Cc}+$")]
+    name: CustomerName
 
 
 class Checkout(Body):
@@ -57,21 +45,6 @@ class Checkout(Body):
 
     cart_id: Annotated[str, StringConstraints(pattern=CART_ID)]
     customer: Buyer
-
-
-async def idempotency_key(request: Request) -> str:
-    """The key of the request.
-
-    Raises:
-        Problem: There is none, there are two, or it is malformed.
-    """
-    match request.headers.getlist(KEY_HEADER):
-        case [key] if re.fullmatch(KEY, key):
-            return key
-        case []:
-            raise Problem(400, f"the header {KEY_HEADER} is missing; give each order one of its own, such as a UUID")
-        case _:
-            raise Problem(400, f"the header {KEY_HEADER} must be there once, with 8 to 128 letters, digits and . _ : -")
 
 
 def add_web_api(app: FastAPI, shopping: Shopping, *, page_size: int) -> None:
@@ -121,7 +94,7 @@ def add_web_api(app: FastAPI, shopping: Shopping, *, page_size: int) -> None:
         openapi_extra={"parameters": [KEY_PARAMETER]},
     )
     async def place_order(key: Annotated[str, Depends(idempotency_key)], checkout: Checkout) -> Response:
-        """Orders what is in a cart, and empties it; a repeated request gets the order of the first, even if the cart is gone."""
+        """Orders what is in a cart, and takes it out; a repeated request gets the first one's order, even if the cart is gone."""
         placed = await shopping.place(checkout.cart_id, key, checkout.customer.name)
         headers = {"Location": f"/api/orders/{quote(placed.order.id, safe='')}"}
         if not placed.new:

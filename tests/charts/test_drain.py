@@ -16,7 +16,7 @@ ENVIRONMENTS = tuple(settings.load().environments)
 # Seconds for what comes after the last request: closing stores and connections, writing the last lines.
 LEAVING = 2
 
-# What chassis gives a service that is told nothing; test_the_defaults_are_those_of_the_services reads them there.
+# What chassis gives a service that is told nothing; the test of the defaults reads them there, and in the chart.
 DRAIN_SECONDS, FINISH_SECONDS = 5, 10
 
 
@@ -30,10 +30,13 @@ def takes(config: dict[str, Any]) -> float:
     return config.get("drain_seconds", DRAIN_SECONDS) + config.get("finish_seconds", FINISH_SECONDS) + LEAVING
 
 
-def test_the_defaults_are_those_of_the_services() -> None:
+def test_the_defaults_are_those_of_the_services_and_of_the_chart() -> None:
     source = (SERVICES / "chassis" / "config.py").read_text()
     assert f"drain_seconds: float = Field(\n        default={DRAIN_SECONDS}," in source
     assert f"finish_seconds: int = Field(default={FINISH_SECONDS}," in source
+    chart = (CHARTS / "microservice" / "templates" / "_helpers.tpl").read_text()
+    assert f'dig "drain_seconds" {DRAIN_SECONDS} ' in chart
+    assert f'dig "finish_seconds" {FINISH_SECONDS} ' in chart
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -123,9 +123,9 @@ def test_a_pod_waits_for_its_proxies_before_it_is_told_to_end_and_has_time_after
 
 
 def test_draining_can_be_switched_off() -> None:
-    objects = least(drain={"seconds": 0, "timeout": 7})
+    objects = least(drain={"seconds": 0, "timeout": 17})
     assert "lifecycle" not in container(objects)
-    assert pod(objects)["terminationGracePeriodSeconds"] == 7
+    assert pod(objects)["terminationGracePeriodSeconds"] == 17
 
 
 def test_probes_ask_the_paths_that_every_service_has() -> None:

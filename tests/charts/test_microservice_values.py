@@ -38,12 +38,22 @@ DIGEST = "sha256:" + "ab" * 32
             {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}},
             "autoscaling.minReplicas is 5 and autoscaling.maxReplicas 4: the least cannot be more than the most",
         ),
+        (
+            {"drain": {"timeout": 15}},
+            "config.drain_seconds is 5 and config.finish_seconds 10, together not below drain.timeout, which is 15",
+        ),
+        ({"config": {"drain_seconds": 9.5, "finish_seconds": 11}}, "config.drain_seconds is 9.5 and config.finish_seconds 11"),
+        ({"config": {"finish_seconds": 15}}, "not below drain.timeout, which is 20"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_refused_with_a_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ChartError) as error:
         render_shape("microservice", "least", **changes)
     assert sentence in str(error.value)
+
+
+def test_a_service_may_take_almost_as_long_as_its_pod_is_given() -> None:
+    render_shape("microservice", "least", config={"drain_seconds": 0.5, "finish_seconds": 1}, drain={"timeout": 2})
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
+from slipway import settings
 from slipway.helm import ChartError
-from tests.charts.rendering import Object, kinds, only, render, render_shape
+from tests.charts.rendering import Object, kinds, merged, only, pods, render, render_shape, shape_values
 
+SETTINGS = settings.load()
 STORES = ["postgresql", "valkey"]
 DIGEST = "sha256:" + "ab" * 32
 KEPT = {"argocd.argoproj.io/sync-options": "Prune=false,Delete=false"}
@@ -154,13 +157,25 @@ def test_a_long_replay_of_its_log_is_no_reason_to_restart_it(chart: str) -> None
 
 
 @each
-def test_its_own_environment_alone_reaches_it_and_it_reaches_nobody(chart: str) -> None:
+def test_its_clients_in_its_own_environment_alone_reach_it_and_it_reaches_nobody(chart: str) -> None:
     policy = only(store(chart), "NetworkPolicy")["spec"]
     (port,) = container(chart)["ports"]
-    assert policy["ingress"] == [{"ports": [{"port": port["name"]}], "from": [{"podSelector": {}}]}]
+    clients = {"podSelector": {"matchLabels": {f"slipway.dev/uses-{chart}": "true"}}}
+    assert policy["ingress"] == [{"ports": [{"port": port["name"]}], "from": [clients]}]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert "egress" not in policy
     assert "NetworkPolicy" not in kinds(store(chart, networkPolicy={"enabled": False}))
+
+
+@pytest.mark.parametrize("environment", SETTINGS.environments)
+@pytest.mark.parametrize("service", SETTINGS.services)
+def test_whoever_is_a_client_of_a_store_carries_its_label_and_nobody_else(service: str, environment: str) -> None:
+    own = yaml.safe_load((SETTINGS.root / "services" / service / "helm" / f"{environment}-values.yaml").read_text())
+    objects = render("microservice", merged(shape_values("microservice", "least"), {**own, "service": service}))
+    wanted = {f"slipway.dev/uses-{name}" for name, known in SETTINGS.stores.items() if service in known.clients}
+    for workload, template in pods(objects):
+        labels = template["metadata"]["labels"].items()
+        assert {name for name, value in labels if "uses-" in name and value == "true"} == wanted, workload["kind"]
 
 
 @each

@@ -49,6 +49,11 @@ def test_there_is_memory_left_to_rewrite_the_log() -> None:
     [
         ({"maxmemory": "0"}, "at '/maxmemory': '0' does not match pattern"),
         ({"maxmemory": "48mb\nappendonly no"}, "at '/maxmemory'"),
+        ({"maxmemory": "65mb"}, "resources.limits.memory is 128Mi and maxmemory 65mb: the limit must be at least twice that"),
+        ({"resources": {"limits": {"memory": "95Mi"}}}, "resources.limits.memory is 95Mi and maxmemory 48mb"),
+        ({"resources": {"limits": {"memory": "100M"}}}, "resources.limits.memory is 100M and maxmemory 48mb"),
+        ({"resources": {"limits": {"memory": 100663295}}}, "and maxmemory 48mb"),
+        ({"maxmemory": "1gb"}, "resources.limits.memory is 128Mi and maxmemory 1gb"),
         # Keys without an expiry would be lost too, and nobody would hear of it.
         ({"maxmemoryPolicy": "allkeys-lru"}, "at '/maxmemoryPolicy': value must be one of 'noeviction', 'volatile-lfu'"),
     ],
@@ -93,3 +98,9 @@ def test_an_empty_password_stops_the_start(tmp_path: Path) -> None:
     assert told.returncode == 1
     assert told.stderr == "The Secret's key password is empty: put a password there.\n"
     assert "arguments" not in told.stdout
+
+
+@pytest.mark.parametrize("memory", ["96Mi", "101M", 100663296, "0.1Gi", "1Ti", None])
+def test_a_limit_that_holds_twice_the_data_is_taken_and_so_is_none(memory: object) -> None:
+    (container,) = only(valkey(resources={"limits": {"memory": memory}}), "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"].get("memory") == memory

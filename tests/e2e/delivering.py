@@ -63,6 +63,8 @@ def change(
 ) -> str:
     """The commit in which services of an environment before stage run with other values, or another image, all at once.
 
+    What is told of `config` is added to what each service is told anyway; every other value is replaced whole.
+
     The values are a feature branch's, as the Git server wants it, and asked for with its push; the pipeline is told not to
     run for it.
     """
@@ -74,7 +76,8 @@ def change(
         git.clone(remote(instance, "app", user="developer"), tree, branch="develop")
         for service, found in had.items():
             told = {name: value for name, value in {**found.values, **values}.items() if name not in IDENTITY}
-            _write(tree / "services" / service / "envs" / f"{environment}.yaml", told.pop("config", {}))
+            told["config"] = {**found.values.get("config", {}), **values.get("config", {})}
+            _write(tree / "services" / service / "envs" / f"{environment}.yaml", told.pop("config"))
             _write(tree / "services" / service / "helm" / f"{environment}-values.yaml", told)
         git.stage(tree, ["."])
         commit = git.commit(tree, "Run otherwise", identity=git.Identity("developer", "developer@example"))

@@ -72,6 +72,11 @@ def sql(instance: Instance, environment: str, query: str) -> Sequence[str]:
 
 def inside(instance: Instance, namespace: str, pod: str, words: Sequence[str]) -> str:
     """What a program in a pod prints."""
+    return tried(instance, namespace, pod, words, check=True).stdout
+
+
+def tried(instance: Instance, namespace: str, pod: str, words: Sequence[str], *, check: bool = False) -> shell.Result:
+    """What a program in a pod did, which may fail."""
     settings = instance.settings
     kubectl = [toolbox.get(settings, "kubectl"), "--kubeconfig", settings.kubeconfig, "--context", settings.context]
-    return shell.run([*kubectl, "--namespace", namespace, "exec", pod, "--", *words], timeout=60).stdout
+    return shell.run([*kubectl, "--namespace", namespace, "exec", pod, "--", *words], timeout=60, check=check)

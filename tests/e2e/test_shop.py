@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from slipway import engine
-from slipway.kube import NOT_YET, Kube, rollout
+from slipway.kube import NOT_YET, Kube, Object, rollout
 from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e import train
 from tests.e2e.conftest import Instance
 from tests.e2e.developing import Workspace
-from tests.e2e.shop import Shop, shop
+from tests.e2e.shop import Shop, inside, shop, tried
 
 ENVIRONMENTS = ("dev", "qa", "stage", "prod")
 
@@ -34,6 +36,34 @@ def test_an_order_is_in_the_database_of_its_own_environment_and_in_no_other(inst
     for other in ENVIRONMENTS:
         found = shop(instance, other).ask(f"/api/orders/{order['id']}")
         assert found.status == (200 if other == environment else 404), found.body
+
+
+def test_a_cart_is_in_the_valkey_of_its_own_environment_and_in_no_other(instance: Instance) -> None:
+    cart = shop(instance, "dev").cart()
+    own = ["sh", "-c", f'REDISCLI_AUTH=$(cat /etc/valkey-password/password) valkey-cli exists "cart:{cart}"']
+    found = {environment: inside(instance, environment, "valkey-0", own).strip() for environment in ENVIRONMENTS}
+    assert found == {environment: "1" if environment == "dev" else "0" for environment in ENVIRONMENTS}
+    assert shop(instance, "qa").ask(f"/api/carts/{cart}").json["lines"] == []
+
+
+def test_a_password_of_dev_opens_no_store_of_another_environment(instance: Instance) -> None:
+    database, carts = (
+        urlsplit(base64.b64decode(_secret(instance, name, "dev")["data"][variable]).decode())
+        for name, variable in (("orders-postgresql", "DATABASE_URL"), ("cart-valkey", "VALKEY_URL"))
+    )
+    # By the network, as services ask: whom the server takes for its own pod's user needs no password.
+    address = database._replace(netloc=f"{database.username}:{database.password}@127.0.0.1").geturl()
+    query = ["psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command=SELECT 'in'", address]
+    ping = ["sh", "-c", f"REDISCLI_AUTH='{carts.password}' valkey-cli ping 2>&1"]
+    for environment in ENVIRONMENTS:
+        asked = tried(instance, environment, "postgresql-0", query)
+        said = tried(instance, environment, "valkey-0", ping).stdout
+        if environment == "dev":
+            assert (asked.stdout.strip(), said.strip()) == ("in", "PONG"), asked.stderr
+        else:
+            assert "password authentication failed" in asked.stderr, asked.stdout
+            assert "WRONGPASS" in said
+            assert "PONG" not in said
 
 
 def test_no_two_environments_share_a_credential(instance: Instance) -> None:
@@ -99,6 +129,12 @@ def test_after_a_restart_of_the_node_every_order_is_there_and_a_push_is_taken(in
     commit, branch = work.commit(), f"feature/{secrets.token_hex(3)}"
     work.push(branch)
     train.passed(instance, commit, branch)
+
+
+def _secret(instance: Instance, name: str, environment: str) -> Object:
+    found = instance.kube.get("Secret", name, namespace=environment)
+    assert found
+    return found
 
 
 def _pods(kube: Kube, environment: str) -> list[dict[str, Any]]:

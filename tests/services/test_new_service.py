@@ -43,13 +43,16 @@ def run(copy: Settings, *words: str) -> shell.Result:
 
 def test_it_keeps_the_promises_of_every_service_and_its_own_tests_pass(copy: Settings) -> None:
     report = copy.root / "report.xml"
-    files = [f"tests/services/{name}.py" for name in ("test_contract", "test_own_tests", "test_faults")]
-    result = run(copy, "pytest", *files, "-q", "-k", NAME, "-p", "no:cacheprovider", f"--junitxml={report}")
+    # Whatever is asked of each service, wherever that stands.
+    places = ["tests/services", "tests/charts/test_drain.py"]
+    result = run(copy, "pytest", *places, "-q", "-k", NAME, "-p", "no:cacheprovider", f"--junitxml={report}")
     assert result.code == 0
     cases = {str(case.get("name")): case for case in ElementTree.parse(report).getroot().iter("testcase")}
     assert not [name for name, case in cases.items() if case.find("skipped") is not None]
     assert f"test_its_own_tests_pass[{NAME}]" in cases
-    assert len(cases) > 20  # those of the contract
+    files = {str(case.get("classname")).rpartition(".")[2] for case in cases.values()}
+    assert {"test_contract", "test_bad_input", "test_drain", "test_faults", "test_surroundings"} <= files
+    assert {f"test_a_pod_is_not_killed_while_it_drains[{NAME}-{name}]" for name in load().environments} <= set(cases)
 
 
 def test_its_types_hold(copy: Settings) -> None:

@@ -62,6 +62,25 @@ def test_the_checkouts_own_limits_hold_for_every_environment_and_service(environ
     assert {one.measure for one in found if not one.service} == {"errors", "delivered"}
 
 
+def test_the_services_histograms_have_an_edge_where_somebody_draws_a_line() -> None:
+    """Between two edges a percentile is guessed: only at one of them it is known on which side it lies."""
+    edges = re.search(r"^BUCKETS = \((.+)\)$", (ROOT / "services" / "chassis" / "metrics.py").read_text(), re.MULTILINE)
+    alert = re.search(
+        r"alert: LatencyHigh\n *expr: .+:p95_2m > (\S+) ", (ROOT / "charts/monitoring/rules/services.yaml").read_text()
+    )
+    assert edges
+    assert alert
+    limits = {
+        (one.service, one.endpoint, one.measure): one.limit
+        for environment in SETTINGS.environments
+        for one in thresholds.load(FILE, environment, environments=SETTINGS.environments, services=SERVICES)
+        if one.measure.startswith("server p")
+    }
+    assert limits
+    known = {float(edge) for edge in edges[1].split(",")}
+    assert {what: limit for what, limit in {**limits, "LatencyHigh": float(alert[1])}.items() if limit not in known} == {}
+
+
 def test_endpoints_are_those_that_the_services_code_has() -> None:
     assert "POST /api/orders" in SERVICES["storefront"], "named over several lines"
     assert "PUT /carts/{cart_id}/lines/{product_id}" in SERVICES["cart"]

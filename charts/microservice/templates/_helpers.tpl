@@ -25,6 +25,18 @@ slipway.dev/tier: {{ .Values.tier }}
 {{- end -}}
 
 {{/*
+Which stores a pod uses, by the Secrets SERVICE-STORE that it is given: a store lets in who carries its label.
+*/}}
+{{- define "microservice.storeLabels" -}}
+{{- $prefix := printf "%s-" .Values.service -}}
+{{- range .Values.secrets }}
+{{- if hasPrefix $prefix . }}
+slipway.dev/uses-{{ trimPrefix $prefix . }}: "true"
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
 The labels of every object but the pods.
 */}}
 {{- define "microservice.labels" -}}
@@ -194,6 +206,9 @@ template:
       app.kubernetes.io/part-of: shop
       slipway.dev/environment: {{ .Values.environment | quote }}
       slipway.dev/tier: {{ .Values.tier }}
+      {{- with include "microservice.storeLabels" . | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
     annotations:
       slipway.dev/config-sha256: {{ include "microservice.config" . | sha256sum }}
   spec:
@@ -266,6 +281,12 @@ Nothing, or a sentence about the first value that cannot be right. What a value'
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- fail (printf "autoscaling.minReplicas is %v and autoscaling.maxReplicas %v: the least cannot be more than the most" .minReplicas .maxReplicas) -}}
 {{- end -}}
+{{- end -}}
+{{- /* What a service that is told nothing takes is in services/chassis/config.py. */ -}}
+{{- $drain := dig "drain_seconds" 5 .Values.config -}}
+{{- $finish := dig "finish_seconds" 10 .Values.config -}}
+{{- if ge (addf $drain $finish) (float64 .Values.drain.timeout) -}}
+{{- fail (printf "config.drain_seconds is %v and config.finish_seconds %v, together not below drain.timeout, which is %v: the pod would be killed while it still answers" $drain $finish .Values.drain.timeout) -}}
 {{- end -}}
 {{- if .Values.migrations.command -}}
 {{- if gt (len .Values.service) 46 -}}

@@ -64,6 +64,15 @@ valkey.conf: |
 {{- end -}}
 
 {{/*
+A quantity of Kubernetes's, or one of Valkey's, in bytes.
+*/}}
+{{- define "valkey.bytes" -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "mb" 1048576 "Mi" 1048576 "gb" 1073741824 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $unit := regexFind "[A-Za-z]*$" (toString .) -}}
+{{- mulf (float64 (trimSuffix $unit (toString .))) (index $units $unit) -}}
+{{- end -}}
+
+{{/*
 Nothing, or a sentence about the first value that cannot be right. What a value's type can say is in values.schema.json.
 */}}
 {{- define "valkey.check" -}}
@@ -86,6 +95,11 @@ Nothing, or a sentence about the first value that cannot be right. What a value'
 {{- fail (printf "image.digest is not set: %s runs by digest only, so that what was tested is what runs" $.Values.service) -}}
 {{- else if not (regexMatch "^sha256:[0-9a-f]{64}$" .digest) -}}
 {{- fail (printf "image.digest is %q, but a digest is \"sha256:\" and 64 hexadecimal digits" .digest) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.resources.limits.memory -}}
+{{- if lt (float64 (include "valkey.bytes" .)) (mulf 2 (float64 (include "valkey.bytes" $.Values.maxmemory))) -}}
+{{- fail (printf "resources.limits.memory is %v and maxmemory %v: the limit must be at least twice that, for pages may be there twice while the log is rewritten" . $.Values.maxmemory) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

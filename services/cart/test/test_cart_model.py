@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from baskets import MAX_LINES, PREFIX, Baskets, CartFull
+from baskets import MAX_LINES, MAX_QUANTITY, PREFIX, Baskets, CartFull
 
 CARTS = st.sampled_from(["model-cart-number-1", "model-cart-number-2"])
 PRODUCTS = st.integers(1, MAX_LINES + 10).map(lambda number: f"product-{number}")
@@ -45,6 +46,30 @@ def test_a_cart_is_what_was_put_into_it_and_not_taken_out(client: TestClient, st
                 lines[product] = quantity
                 self.aged.discard(cart)
                 assert {line["product_id"]: line["quantity"] for line in answer.json()["lines"]} == lines
+
+        @rule(cart=CARTS, product=PRODUCTS, quantity=st.integers(1, 99), again=st.booleans())
+        def add(self, cart: str, product: str, quantity: int, again: bool) -> None:
+            lines = self.carts.setdefault(cart, {})
+            fits = product in lines or len(lines) < MAX_LINES
+            headers = {"Idempotency-Key": secrets.token_hex(8)}
+            for _ in range(2 if again else 1):
+                answer = client.post(f"/carts/{cart}/lines/{product}", json={"quantity": quantity}, headers=headers)
+                assert answer.status_code == (200 if fits else 409)
+            if fits:
+                lines[product] = min(lines.get(product, 0) + quantity, MAX_QUANTITY)
+                self.aged.discard(cart)
+
+        @rule(cart=CARTS, product=PRODUCTS, quantity=st.integers(1, 99), again=st.booleans())
+        def take(self, cart: str, product: str, quantity: int, again: bool) -> None:
+            lines = self.carts.setdefault(cart, {})
+            # Something that is there, as a rule.
+            ordered = {product: quantity, **dict.fromkeys(list(lines)[:2], quantity)}
+            body = {"lines": [{"product_id": name, "quantity": quantity} for name in ordered]}
+            headers = {"Idempotency-Key": secrets.token_hex(8)}
+            for _ in range(2 if again else 1):
+                assert client.post(f"/carts/{cart}/ordered", json=body, headers=headers).status_code == 204
+            self.carts[cart] = {name: left for name, there in lines.items() if (left := there - ordered.get(name, 0)) > 0}
+            self.aged.discard(cart)
 
         @rule(cart=CARTS, product=PRODUCTS)
         def remove(self, cart: str, product: str) -> None:
@@ -97,6 +122,18 @@ def test_callers_that_add_at_the_same_time_do_not_overfill_a_cart(url: str, cart
 
     answers = asyncio.run(add_all())
     assert [type(answer) for answer in answers if isinstance(answer, BaseException)] == [CartFull] * 30
+
+
+def test_callers_that_add_the_same_at_the_same_time_are_all_counted(url: str, cart: str, ttl: int) -> None:
+    async def add_all() -> None:
+        baskets = Baskets(url, ttl=ttl, registry=CollectorRegistry())
+        try:
+            await asyncio.gather(*(baskets.add(cart, "mug", 2, key=f"{cart}-{number}") for number in range(30)))
+            assert (await baskets.get(cart)).lines == {"mug": 60}
+        finally:
+            await baskets.aclose()
+
+    asyncio.run(add_all())
 
 
 @pytest.mark.parametrize("path", ["/carts/{cart}", "/readyz"])

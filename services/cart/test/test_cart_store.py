@@ -44,6 +44,8 @@ def requests(client: TestClient, cart: str) -> list[Any]:
     return [
         client.get(f"/carts/{cart}"),
         client.put(f"/carts/{cart}/lines/mug", json={"quantity": 1}),
+        client.post(f"/carts/{cart}/lines/mug", json={"quantity": 1}, headers={"Idempotency-Key": cart}),
+        client.post(f"/carts/{cart}/ordered", json={"lines": []}, headers={"Idempotency-Key": cart}),
         client.delete(f"/carts/{cart}/lines/mug"),
         client.delete(f"/carts/{cart}"),
     ]
@@ -66,7 +68,7 @@ def test_without_its_store_it_is_alive_and_not_ready(useless: TestClient) -> Non
 def test_what_the_store_did_not_do_is_counted(useless: TestClient, cart: str) -> None:
     requests(useless, cart)
     text = useless.get("/metrics").text
-    for operation in ("get", "put", "remove", "clear"):
+    for operation in ("get", "put", "add", "take", "remove", "clear"):
         assert f'cart_store_failures_total{{operation="{operation}"}} 1.0' in text
         assert f'cart_store_duration_seconds_count{{operation="{operation}"}} 1.0' in text
     assert 'cart_writes_total{operation="put"} 0.0' in text
@@ -85,6 +87,28 @@ def test_callers_do_not_queue_up_behind_a_store_that_stands_still(ttl: int, cart
     with silent() as url:
         reasons = asyncio.run(ask_all(url))
     assert len([reason for reason in reasons if "No connection available" in reason]) == 30
+
+
+def test_a_crowd_that_holds_every_connection_leaves_it_ready(
+    url: str, store: Any, cart: str, ttl: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("baskets.ANSWER", 60.0)
+
+    async def crowd() -> None:
+        baskets = Baskets(url, ttl=ttl, registry=CollectorRegistry())
+        store.client_pause(60_000, all=False)  # whoever writes waits; the server answers all else
+        try:
+            puts = [asyncio.create_task(baskets.put(cart, "mug", 1)) for _ in range(CONNECTIONS + 1)]
+            done, held = await asyncio.wait(puts, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+            assert [type(put.exception()) for put in done] == [StoreAway]  # there was no connection for it
+            await baskets.ping()
+            store.client_unpause()
+            assert len(await asyncio.gather(*held)) == CONNECTIONS
+        finally:
+            store.client_unpause()
+            await baskets.aclose()
+
+    asyncio.run(crowd())
 
 
 def test_a_password_that_is_refused_is_told_to_whoever_runs_the_service(serve: Serve, url: str) -> None:

@@ -31,10 +31,12 @@ def test_prod_takes_an_empty_list() -> None:
 
 
 def test_a_refused_list_leaves_the_armed_ones() -> None:
-    faults = Faults(Identity("sample", "prod"))
+    faults = Faults(Identity("sample", "dev"))
+    faults.arm([FAULT])
+    faults._identity = Identity("sample", "prod")  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(ConfigError):
-        faults.arm([FAULT])
-    assert faults.current() == []
+        faults.arm([Fault(status=502)])
+    assert faults.current() == [FAULT]
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])

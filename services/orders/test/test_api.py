@@ -247,10 +247,11 @@ def test_no_senseless_order_breaks_it(shop: TestClient, sql: psycopg.Connection)
 def test_the_log_tells_which_order_a_request_placed(
     shop: TestClient, place: Place, sql: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="orders"):
+    with caplog.at_level(logging.INFO, logger="chassis"):
         order = place(shop, "key-of-ada")
         place(shop, "key-of-ada")
-    told = [(record.getMessage(), getattr(record, "fields", {}).get("order_id")) for record in caplog.records]
+    lines = [record for record in caplog.records if record.name == "chassis"]
+    told = [(line.getMessage(), getattr(line, "fields", {}).get("order_id")) for line in lines]
     assert told == [("order accepted", order.json()["id"]), ("order replayed", order.json()["id"])]
     assert "key-of-ada" not in caplog.text  # who has the key gets the order
     assert sql.execute("SELECT request_id FROM orders").fetchall() == [(order.headers["x-request-id"],)]

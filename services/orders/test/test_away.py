@@ -177,6 +177,23 @@ def test_a_crowd_is_turned_away_at_once_not_lined_up(
     relay.mend()
 
 
+def test_a_crowd_that_holds_every_connection_leaves_it_ready(
+    start: Start, url: str, place: Place, sql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MAX_WAITING", 2)
+    shop = start(url, database_seconds=30, pool_size=1)
+    with ThreadPoolExecutor(3) as pool:
+        with sql.transaction():
+            sql.execute("LOCK TABLE orders IN SHARE MODE")  # which may be read
+            placed = [pool.submit(place, shop) for _ in range(3)]
+            deadline = time.monotonic() + 30
+            while (metric(shop, "database_connections_in_use"), metric(shop, "database_requests_waiting")) != (1, 2):
+                assert time.monotonic() < deadline
+            assert turned_away(place(shop))
+            assert shop.get("/readyz").status_code == 200
+        assert [answer.result().status_code for answer in placed] == [201] * 3
+
+
 @pytest.mark.parametrize(
     "wrong",
     ["", "  ", "mysql", "postgresql://orders:hunter2@[::1/orders", "postgresql://orders:hunter2@db:x/orders", "postgresql:///"],

@@ -27,6 +27,7 @@ class Backstage:
         losing: Services that do their work, and whose answer then gets lost.
         before: Called with each request before it is answered.
         requests: Everything that was asked.
+        done: Changes of carts that were made, by path and key.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class Backstage:
         self.losing: set[str] = set()
         self.before: Callable[[Request], None] = lambda request: None
         self.requests: list[Request] = []
+        self.done = set[tuple[str, str | None]]()
 
     async def send(self, request: Request) -> Response:
         """The answer of the service that the host names."""
@@ -82,6 +84,8 @@ class Backstage:
 
     def _catalog(self, method: str, path: list[str], request: Request) -> Response:
         match path:
+            case [""]:
+                return saying(200, {"title": "The shop", "greeting": "Mind the <boom>."})
             case ["tags"]:
                 return saying(200, [{"name": "galley", "products": 2}, {"name": "rope", "products": 1}])
             case ["products", name]:
@@ -102,20 +106,32 @@ class Backstage:
     def _cart(self, method: str, path: list[str], request: Request) -> Response:
         lines = self.carts.setdefault(path[1], {})
         match method, path[2:]:
-            case "DELETE", []:
-                lines.clear()
-                return Response(204)
             case "DELETE", [_, name]:
                 lines.pop(name, None)
                 return Response(204)
-            case "PUT", [_, name]:
+            case "PUT" | "POST", [_, name]:
                 if len(lines) == 2 and name not in lines:
                     return saying(409, {"detail": "the cart is full: it takes two products"})
-                lines[name] = json.loads(request.content or b"")["quantity"]
+                there = lines.get(name, 0) if method == "POST" else 0
+                if self._first(request):
+                    lines[name] = min(there + json.loads(request.content or b"")["quantity"], 99)
+            case "POST", ["ordered"]:
+                for line in json.loads(request.content or b"")["lines"] if self._first(request) else ():
+                    left = lines.pop(line["product_id"], 0) - line["quantity"]
+                    lines |= {line["product_id"]: left} if left > 0 else {}
+                return Response(204)
             case _:
                 pass
         told = [{"product_id": name, "quantity": quantity} for name, quantity in lines.items()]
         return saying(200, {"id": path[1], "lines": told, "expires_in_seconds": 60, "new_key": True})
+
+    def _first(self, request: Request) -> bool:
+        """Whether no request with this key came before, to the same path."""
+        key = (request.url.path, request.headers.get("Idempotency-Key"))
+        if key[1] is not None and key in self.done:
+            return False
+        self.done.add(key)
+        return True
 
     def _orders(self, method: str, path: list[str], request: Request) -> Response:
         if method == "GET":

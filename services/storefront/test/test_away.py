@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,18 @@ def test_products_are_shown_without_departments_rather_than_not_at_all(visitor: 
     assert (answer.status_code, "Enamel mug" in answer.text, "Departments" in answer.text) == (200, True, False)
 
 
+@pytest.mark.parametrize("failure", [SILENCE, *FAILURES], ids=str)
+def test_without_the_catalogs_greeting_the_front_page_has_words_of_its_own(
+    visitor: TestClient, backstage: Backstage, failure: Misfortune
+) -> None:
+    def fail(request: Request) -> None:
+        backstage.failing = {"catalog": failure} if request.url.path == "/" else {}
+
+    backstage.before = fail
+    answer = visitor.get("/")
+    assert (answer.status_code, "<h1>Welcome aboard.</h1>" in answer.text, "Enamel mug" in answer.text) == (200, True, True)
+
+
 def test_a_product_is_shown_without_its_neighbours_rather_than_not_at_all(visitor: TestClient, backstage: Backstage) -> None:
     def fail(request: Request) -> None:
         backstage.failing = {} if request.url.path == "/products/mug-enamel" else {"catalog": 503}
@@ -140,13 +153,16 @@ def test_an_order_nobody_heard_of_may_be_sent_again_with_the_same_key(visitor: T
     def lose(request: Request) -> None:
         filled.losing = {"orders"} if request.method == "POST" else set()
 
+    (seen,) = re.findall('name="seen" value="([^"]+)"', visitor.get("/checkout").text)
+    form = {"name": 'Ada "B"', "key": "key-00000001", "seen": seen}
     filled.before = lose
-    answer = visitor.post("/checkout", data={"name": 'Ada "B"', "key": "key-00000001"})
+    answer = visitor.post("/checkout", data=form)
     assert (answer.status_code, "retry-after" in answer.headers, len(filled.orders)) == (503, True, 1)
     assert 'name="key" value="key-00000001"' in answer.text
     assert 'name="name" value="Ada &#34;B&#34;"' in answer.text
+    assert f'name="seen" value="{seen}"' in answer.text
     filled.before, filled.losing = lambda request: None, set()
-    again = visitor.post("/checkout", data={"name": 'Ada "B"', "key": "key-00000001"})
+    again = visitor.post("/checkout", data=form)
     assert (again.status_code, again.headers["location"], len(filled.orders)) == (303, "/orders/ORDER-0", 1)
 
 

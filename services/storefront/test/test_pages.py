@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import main
-from pages import NAME
+from chassis.wire import Request
+from order_pages import NAME
 from storefront.test.backstage import Backstage
 
 CART = "cart-0123456789abcdef"
@@ -108,6 +111,21 @@ def test_an_error_of_a_json_route_is_never_a_page(visitor: TestClient, path: str
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_the_front_page_begins_with_the_catalogs_greeting_and_no_other_does(visitor: TestClient, backstage: Backstage) -> None:
+    assert "<h1>Mind the &lt;boom&gt;.</h1>" in visitor.get("/").text
+    for path in ("/?tag=galley", "/?offset=2"):
+        assert "Mind the" not in visitor.get(path).text
+
+
+def test_no_two_environments_look_alike() -> None:
+    envs = Path(main.__file__).parent / "envs"
+    themes = {path.stem: yaml.safe_load(path.read_text())["theme"] for path in envs.iterdir()}
+    assert {"local", "dev", "qa", "stage", "prod"} <= set(themes)
+    assert len(set(themes.values())) == len(themes)
+    style = (envs.parent / "static" / "style.css").read_text()
+    assert [theme for theme in themes.values() if f".theme-{theme} " not in style] == []
+
+
 def test_the_list_goes_on_and_back(visitor: TestClient) -> None:
     first = visitor.get("/?tag=galley&offset=0").text
     assert "1–2 of 2" not in first  # one page needs no pager
@@ -153,6 +171,16 @@ def test_more_of_the_same_adds_up_to_what_a_cart_takes(visitor: TestClient, fill
     assert filled.carts[CART]["mug-enamel"] == 99
 
 
+def test_an_addition_whose_answer_gets_lost_is_made_once(visitor: TestClient, filled: Backstage) -> None:
+    def lose(request: Request) -> None:
+        filled.losing = {"cart"} if request.method == "POST" and not filled.done else set()
+
+    filled.before = lose
+    assert visitor.post("/cart/lines", data={"product_id": "mug-enamel", "quantity": "3"}).status_code == 303
+    assert [request.method for request in filled.requests if request.url.host == "cart"] == ["POST", "POST"]
+    assert filled.carts[CART]["mug-enamel"] == 5
+
+
 def test_a_quantity_is_changed_and_none_of_it_removes_it(visitor: TestClient, filled: Backstage) -> None:
     assert visitor.post("/cart/lines/mug-enamel", data={"quantity": "7"}).headers["location"] == "/cart"
     assert filled.carts[CART]["mug-enamel"] == 7
@@ -177,7 +205,7 @@ def test_a_quantity_is_a_whole_number_that_a_cart_takes_or_refused(visitor: Test
 
 @pytest.mark.parametrize("path", ["/cart/lines", "/cart/lines/mug-enamel", "/cart/lines/mug-enamel/remove", "/checkout"])
 def test_a_form_of_another_site_is_refused(visitor: TestClient, filled: Backstage, path: str) -> None:
-    data = {"product_id": "stove", "quantity": "1", "name": "Eve", "key": "key-00000001"}
+    data = {"product_id": "stove", "quantity": "1", "name": "Eve", "key": "key-00000001", "seen": "0" * 32}
     answer = visitor.post(path, data=data, headers={"Sec-Fetch-Site": "cross-site"})
     assert (answer.status_code, filled.requests) == (403, [])
 
@@ -185,7 +213,7 @@ def test_a_form_of_another_site_is_refused(visitor: TestClient, filled: Backstag
 def test_a_form_that_is_sent_twice_makes_one_order(visitor: TestClient, filled: Backstage) -> None:
     page = visitor.get("/checkout")
     assert page.headers["cache-control"] == "no-store"
-    form = {"name": " Ada ", "key": field(page.text, "key")}
+    form = {"name": " Ada ", "key": field(page.text, "key"), "seen": field(page.text, "seen")}
     first, again = visitor.post("/checkout", data=form), visitor.post("/checkout", data=form)
     assert (first.status_code, again.status_code) == (303, 303)
     assert first.headers["location"] == again.headers["location"]
@@ -198,14 +226,65 @@ def test_each_form_has_a_key_of_its_own(visitor: TestClient, filled: Backstage) 
     assert len({field(visitor.get("/checkout").text, "key") for _ in range(5)}) == 5
 
 
-@pytest.mark.parametrize("data", [{"name": "Ada"}, {"name": "Ada", "key": "short"}, {"name": "Ada", "key": "a key with spaces"}])
-def test_an_order_without_a_key_is_refused(visitor: TestClient, filled: Backstage, data: dict[str, str]) -> None:
-    assert (visitor.post("/checkout", data=data).status_code, filled.orders) == (422, {})
+@pytest.mark.parametrize(
+    "wrong", [{"key": None}, {"key": "short"}, {"key": "a key with spaces"}, {"seen": None}, {"seen": "€38.70"}]
+)
+def test_an_order_without_what_the_form_carries_is_refused(
+    visitor: TestClient, filled: Backstage, wrong: dict[str, str | None]
+) -> None:
+    seen = field(visitor.get("/checkout").text, "seen")
+    data = {"name": "Ada", "key": "key-00000001", "seen": seen, **wrong}
+    sent = {name: value for name, value in data.items() if value is not None}
+    assert (visitor.post("/checkout", data=sent).status_code, filled.orders) == (422, {})
+
+
+def test_a_customer_who_agreed_to_something_else_is_asked_again(visitor: TestClient, filled: Backstage) -> None:
+    form = {"name": "Ada", "key": "key-00000001"}
+    page = visitor.get("/checkout").text
+    assert ("€28.30" in page, "has changed" in page) == (True, False)
+    for change in (
+        lambda: filled.carts[CART].update({"mug-enamel": 1}),
+        lambda: filled.products["mug-enamel"].update(price_cents=1),
+        lambda: filled.carts.update({CART: {"rope-hemp": 1, "stove": 1}}),
+    ):
+        change()
+        again = visitor.post("/checkout", data={**form, "seen": field(page, "seen")})
+        assert (again.status_code, "has changed" in again.text, filled.orders) == (409, True, {})
+        page = again.text
+        assert (field(page, "key"), field(page, "name")) == ("key-00000001", "Ada")
+    assert "€331.50" in page
+    order = visitor.post("/checkout", data={**form, "seen": field(page, "seen")})
+    assert "€331.50" in visitor.get(order.headers["location"]).text
+
+
+def test_a_form_that_was_answered_before_is_answered_alike_whatever_the_cart_holds(
+    visitor: TestClient, filled: Backstage
+) -> None:
+    form = {"name": "Ada", "key": "key-00000001", "seen": field(visitor.get("/checkout").text, "seen")}
+    first = visitor.post("/checkout", data=form)
+    filled.carts[CART] = {"stove": 1}
+    again = visitor.post("/checkout", data=form)
+    assert (again.status_code, again.headers["location"], len(filled.orders)) == (303, first.headers["location"], 1)
+
+
+def test_a_form_that_is_sent_twice_at_once_meets_its_own_order(visitor: TestClient, filled: Backstage) -> None:
+    """The other attempt is accepted, and the customer goes on shopping, after this one asked about its key."""
+    form = {"name": "Ada", "key": "key-00000001", "seen": field(visitor.get("/checkout").text, "seen")}
+
+    def meanwhile(request: Request) -> None:
+        if request.url.host == "cart" and not filled.orders:
+            filled.carts[CART] = {"stove": 1}
+            made = {"id": "OTHER", "status": "accepted", "created_at": "2026-11-22T18:58:00Z", "total_cents": 2}
+            filled.orders["key-00000001"] = {"customer": {"name": "Ada"}, "lines": [], **made}
+
+    filled.before = meanwhile
+    answer = visitor.post("/checkout", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/orders/OTHER")
 
 
 def test_without_anything_in_it_a_cart_is_not_checked_out(visitor: TestClient) -> None:
     assert visitor.get("/checkout").headers["location"] == "/cart"
-    assert visitor.post("/checkout", data={"name": "Ada", "key": "key-00000001"}).status_code == 409
+    assert visitor.post("/checkout", data={"name": "Ada", "key": "key-00000001", "seen": "0" * 32}).status_code == 409
 
 
 def test_what_is_no_longer_sold_can_only_be_removed(visitor: TestClient, filled: Backstage) -> None:
@@ -223,7 +302,8 @@ def test_whatever_a_customer_is_called_comes_back_as_it_is_or_is_asked_again(
 ) -> None:
     filled.orders.clear()
     filled.carts[CART] = {"mug-enamel": 1}
-    answer = visitor.post("/checkout", data={"name": name, "key": "key-00000001"})
+    seen = field(visitor.get("/checkout").text, "seen")
+    answer = visitor.post("/checkout", data={"name": name, "key": "key-00000001", "seen": seen})
     if answer.status_code == 303:
         (order,) = filled.orders.values()
         assert order["customer"]["name"] == NAME.validate_python(name)

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from chassis.wire import Request
-from storefront.test.backstage import Backstage
+from chassis.wire import Request, Unsent
+from storefront.test.backstage import SILENCE, Backstage, Misfortune
 
 CART = "cart-0123456789abcdef"
 KEY = "key-00000001"
@@ -95,7 +95,7 @@ def test_a_price_that_changed_between_two_attempts_changes_nothing(program: Test
     filled.before = meanwhile
     answer = place(program)
     assert (answer.status_code, answer.json()["id"]) == (200, "OTHER")
-    assert filled.carts[CART], "what lies in the cart is not what was ordered, and stays"
+    assert filled.carts[CART] == {"rope-hemp": 3}, "what was not ordered stays"
 
 
 def test_a_cart_that_another_attempt_empties_meanwhile_is_no_empty_cart(program: TestClient, filled: Backstage) -> None:
@@ -113,7 +113,7 @@ def test_a_cart_that_another_attempt_empties_meanwhile_is_no_empty_cart(program:
 
 def test_a_cart_that_cannot_be_emptied_is_no_reason_to_lose_the_order(program: TestClient, filled: Backstage) -> None:
     def fail(request: Request) -> None:
-        if request.method == "DELETE":
+        if request.url.path.endswith("/ordered"):
             filled.failing["cart"] = 503
 
     filled.before = fail
@@ -121,6 +121,39 @@ def test_a_cart_that_cannot_be_emptied_is_no_reason_to_lose_the_order(program: T
     filled.before, filled.failing = lambda request: None, {}
     assert filled.carts[CART]
     assert (place(program).status_code, filled.carts[CART], len(filled.orders)) == (200, {}, 1)
+
+
+def test_what_was_put_into_the_cart_while_it_was_ordered_stays_there(program: TestClient, filled: Backstage) -> None:
+    def meanwhile(request: Request) -> None:
+        if request.url.host == "orders" and request.method == "POST":
+            filled.carts[CART] = {"mug-enamel": 5, "rope-hemp": 3, "stove": 1}
+
+    filled.before = meanwhile
+    assert place(program).json()["total_cents"] == 2 * 1290 + 3 * 250
+    assert filled.carts[CART] == {"mug-enamel": 3, "stove": 1}
+
+
+def test_a_repeated_request_takes_nothing_out_a_second_time(program: TestClient, filled: Backstage) -> None:
+    place(program)
+    filled.carts[CART] = {"mug-enamel": 2, "rope-hemp": 3}
+    assert place(program).status_code == 200
+    assert filled.carts[CART] == {"mug-enamel": 2, "rope-hemp": 3}
+
+
+@pytest.mark.parametrize("failure", [SILENCE, Unsent, 500, b"<html>"], ids=str)
+def test_a_repeated_request_gets_its_order_though_the_cart_is_away(
+    program: TestClient, filled: Backstage, failure: Misfortune
+) -> None:
+    first = place(program)
+    filled.failing["cart"] = failure
+    again = place(program)
+    assert (again.status_code, again.json()) == (200, first.json())
+
+
+def test_without_its_cart_a_new_order_is_not_placed(program: TestClient, filled: Backstage) -> None:
+    filled.failing["cart"] = Unsent
+    answer = place(program)
+    assert (answer.status_code, answer.json()["detail"].startswith("cart"), filled.orders) == (503, True, {})
 
 
 def test_what_was_put_into_the_cart_since_stays_there(program: TestClient, filled: Backstage) -> None:

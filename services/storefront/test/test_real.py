@@ -21,10 +21,15 @@ def test_a_visitor_buys_a_mug(real: Shop) -> None:
         cart = visitor.post("/cart/lines", data={"product_id": "mug-enamel", "quantity": "2"})
         assert (cart.url.path, "€25.80" in cart.text) == ("/cart", True)
         assert "€38.70" in visitor.post("/cart/lines/mug-enamel", data={"quantity": "3"}).text
-        (key,) = re.findall(r'name="key" value="([^"]+)"', visitor.get("/checkout").text)
-        order = visitor.post("/checkout", data={"name": "Zoë O'Hara", "key": key})
+        page = visitor.get("/checkout").text
+        hidden = {name: re.findall(rf'name="{name}" value="([^"]+)"', page)[0] for name in ("key", "seen")}
+        assert "€51.60" in visitor.post("/cart/lines", data={"product_id": "mug-enamel"}).text
+        changed = visitor.post("/checkout", data={"name": "Zoë O'Hara", **hidden})
+        assert (changed.status_code, "has changed" in changed.text) == (409, True)
+        visitor.post("/cart/lines/mug-enamel", data={"quantity": "3"})
+        order = visitor.post("/checkout", data={"name": "Zoë O'Hara", **hidden})
         assert (order.status_code, "€38.70" in order.text, "Zoë O&#39;Hara" in order.text) == (200, True, True)
-        again = visitor.post("/checkout", data={"name": "Zoë O'Hara", "key": key})
+        again = visitor.post("/checkout", data={"name": "Zoë O'Hara", **hidden})
         assert again.url == order.url
         assert "Nothing in it yet." in visitor.get("/cart").text
         identifier = order.url.path.removeprefix("/orders/")
@@ -48,6 +53,27 @@ def test_a_program_buys_rope(real: Shop) -> None:
         assert program.get(f"/api/carts/{cart}").json()["lines"] == []
         other = {**body, "customer": {"name": "Eve"}}
         assert program.post("/api/orders", json=other, headers=headers).status_code == 422
+
+
+def test_a_visitor_who_presses_often_gets_it_all_and_keeps_what_came_after_the_order(real: Shop) -> None:
+    cart, key = secrets.token_urlsafe(24), secrets.token_hex(16)
+
+    async def press() -> None:
+        transport = httpx2.ASGITransport(app=real.asgi)
+        async with (
+            real.app.router.lifespan_context(real.app),
+            httpx2.AsyncClient(transport=transport, base_url="http://shop", cookies={"cart": cart}) as one,
+        ):
+            await asyncio.gather(*(one.post("/cart/lines", data={"product_id": "mug-enamel"}) for _ in range(8)))
+            assert (await one.get(f"/api/carts/{cart}")).json()["items"] == 8
+            body, headers = {"cart_id": cart, "customer": {"name": "Ada"}}, {"Idempotency-Key": key}
+            first = await one.post("/api/orders", json=body, headers=headers)
+            await one.post("/cart/lines", data={"product_id": "mug-enamel"})
+            again = await one.post("/api/orders", json=body, headers=headers)
+            assert (first.status_code, again.status_code) == (201, 200)
+            assert (await one.get(f"/api/carts/{cart}")).json()["items"] == 1
+
+    asyncio.run(press())
 
 
 def test_a_crowd_with_one_key_gets_one_order(real: Shop) -> None:
