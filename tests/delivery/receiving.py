@@ -314,7 +314,8 @@ class Site:
     def approve(self, lock: locks.Lock, *, by: str = "lead", user: str = "", **more: Any) -> Done:
         """The push of an approval."""
         approval = locks.Approval(lock.release, lock.hash, by, "2026-01-02T03:04:05Z")
-        return self.write(PROD, files=approval.files, kind="approval", user=user or by, **{"Approved_By": by, **more})
+        told: dict[str, Any] = {"Approved_By": by, **more}
+        return self.write(PROD, files=approval.files, kind="approval", user=user or by, **told)
 
     def approved(self, release: str) -> locks.Lock:
         """A release that was cut, that stage ran, and that the lead approved."""
@@ -327,7 +328,7 @@ class Site:
         """The push that promotes a lock to prod."""
         given = locks.approvals(self.checkout(PROD))
         true = {"Promoted_From": "stage", "Approved_By": ", ".join(sorted(one.by for one in given if one.lock == lock.hash))}
-        told = {**(true if kind == "promotion" else {}), **more}
+        told: dict[str, Any] = {**(true if kind == "promotion" else {}), **more}
         return self.write(PROD, self.of_lock(lock, "prod", services), kind=kind, **told)
 
 

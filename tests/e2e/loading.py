@@ -173,7 +173,7 @@ def undrained(instance: Instance, environment: str, service: str) -> Generator[N
     """A service of an environment whose pods go without minding who is being served, for as long as the block lasts."""
     before, _ = delivering.read(instance, instance.settings.environment(environment).repository)
     had = delivering.entry(instance, environment, service).values["config"]
-    values = {"drain": {"seconds": 0, "timeout": 1}, "config": {**had, "drain_seconds": 0, "finish_seconds": 1}}
+    values = {"drain": {"seconds": 0, "timeout": 2}, "config": {**had, "drain_seconds": 0, "finish_seconds": 1}}
     try:
         commit = delivering.change(instance, environment, service, values)
         delivering.wait_delivered(instance, environment, [service], commit)
