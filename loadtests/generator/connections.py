@@ -6,13 +6,14 @@ another matter: like every good client this one looks before it sends, and takes
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from gevent import monkey, socket
 from geventhttpclient.client import HTTPClient, HTTPClientPool
 from geventhttpclient.connectionpool import ConnectionPool
 
-_select: Any = monkey.get_original("select", "select")
+_poll: Any = monkey.get_original("select", "poll")
 
 
 class _Watched(ConnectionPool):
@@ -24,21 +25,24 @@ class _Watched(ConnectionPool):
 
     stale = 0
 
-    def get_socket(self) -> Any:
-        """A connection that is still good; a new one when no idle one is."""
-        while True:
-            wire = super().get_socket()
-            readable, _, _ = _select([wire.fileno()], [], [], 0)
-            if not readable:
-                return wire
-            # Nothing was asked on it: what there is to read is the end.
-            self.stale += 1
-            self.release_socket(wire)
+    def _is_socket_alive(self, sock: Any) -> bool:
+        """Whether a kept connection is still good; the library takes another one when it is not, and says so to nobody."""
+        # Nothing was asked on it: what there is to read is the end.
+        good = sock is not None and sock.fileno() >= 0 and not _readable(sock)
+        self.stale += not good
+        return good
 
     def after_connect(self, sock: Any) -> None:
         """Take note of a new connection."""
         # A request is one piece; waiting for a second one would only cost time.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _readable(wire: Any) -> bool:
+    # `select` refuses descriptors above 1023, which a generator of thousands of customers has.
+    looked = _poll()
+    looked.register(wire.fileno(), select.POLLIN)
+    return bool(looked.poll(0))
 
 
 class Pool(HTTPClientPool):
@@ -62,3 +66,9 @@ class Pool(HTTPClientPool):
             watched.size = -1
             client._connection_pool = watched
         return client
+
+    @property
+    def stale(self) -> int:
+        """How many kept connections the servers had closed while they were idle, to every place."""
+        clients: list[Any] = list(self.clients.values())
+        return sum(client._connection_pool.stale for client in clients)

@@ -21,7 +21,7 @@ from typing import Any
 import gevent
 from locust.env import Environment
 
-from . import order
+from . import closed, order
 from .arrivals import DRAIN, phase_at
 from .buckets import Times
 from .ledger import Kind, Ledger, Second
@@ -241,6 +241,8 @@ class Master:
             "carts": sum(one.carts for one in seen),
             "removed": {"carts": None if any(one.lost for one in seen) else sum(one.removed for one in seen)},
             "said": [*self._said, *_turned_away(merged)],
+            **closed.told(self._order, merged),
+            "stale": merged.counts["stale"],
         }
 
     def _locusts(self) -> dict[str, Any]:
