@@ -108,8 +108,27 @@ def queries(environment: str, window: int, whole: int) -> tuple[_Query, ...]:
         _Query("in flight", "1", f"sum by (service) (http_requests_in_flight{{{here}}})"),
         _Query("cpu", "cores", f"sum by (service) (rate(process_cpu_seconds_total{{{here}}}[{window}s]))"),
         _Query("memory", "B", f"max by (service) (process_resident_memory_bytes{{{here}}})"),
+        _Query(
+            "memory growth", "B/s", f"max by (service) (deriv(process_resident_memory_bytes{{{here}}}[{whole}s]))", whole=True
+        ),
         _Query("restarts", "1", f'sum by (service) (label_replace({restarts}, "service", "$1", "container", "(.+)"))'),
     )
+
+
+def scrapes(environment: str) -> str:
+    """Whether each pod of an environment's services was scraped."""
+    return f'up{{job="services",environment="{environment}"}}'
+
+
+def sums(environment: str) -> Mapping[str, str]:
+    """Counters whose growth over the test is summed up here, by what they are called."""
+    inside = f'namespace="{environment}"'
+    return {
+        "restarts": f"kube_pod_container_status_restarts_total{{{inside}}}",
+        "periods": f"container_cpu_cfs_periods_total{{{inside}}}",
+        "throttling": f"container_cpu_cfs_throttled_periods_total{{{inside}}}",
+        "cpu": f'process_cpu_seconds_total{{job="services",environment="{environment}"}}',
+    }
 
 
 def _quantile(share: float, buckets: str, window: int) -> str:
@@ -125,7 +144,7 @@ def settle(prometheus: Prometheus, environment: str, after: float, *, clock: Clo
         after: Seconds since 1970; the moment of the call when that is later, for tidying up is counted as well.
         clock: Another clock, for tests.
     """
-    selector = f'timestamp(up{{job="services",environment="{environment}"}})'
+    selector = f"timestamp({scrapes(environment)})"
     after = max(after, time.time())
 
     def look() -> Ready[None] | Pending:
@@ -152,9 +171,8 @@ def measure(prometheus: Prometheus, asked: Asked) -> Server:
         prometheus: Whom to ask, with patience for a long answer.
         asked: What.
     """
-    up = f'up{{job="services",environment="{asked.environment}"}}'
     try:
-        scraped = counters.taken(prometheus, up, asked.begin, asked.until)
+        scraped = counters.taken(prometheus, scrapes(asked.environment), asked.begin, asked.until)
         restarted = prometheus.began() > asked.begin
     except NoAnswer as error:
         return _nothing(asked, str(error))
@@ -204,9 +222,11 @@ def _sums(prometheus: Prometheus, asked: Asked) -> tuple[Mapping[str, int], Mapp
     restarts, throttled, saturated = dict[str, int](), dict[str, float](), dict[str, float]()
     lacking: list[str] = []
 
-    def ask(name: str, selector: str) -> Mapping[str, Sequence[Course]]:
+    selectors = sums(asked.environment)
+
+    def ask(name: str) -> Mapping[str, Sequence[Course]]:
         try:
-            courses = counters.taken(prometheus, selector, asked.begin, asked.until)
+            courses = counters.taken(prometheus, selectors[name], asked.begin, asked.until)
         except NoAnswer as error:
             lacking.append(f"{name}: {error}")
             return {}
@@ -215,23 +235,19 @@ def _sums(prometheus: Prometheus, asked: Asked) -> tuple[Mapping[str, int], Mapp
     def grown(courses: Sequence[Course]) -> float:
         return sum(counters.increase(course, asked.begin) for course in courses)
 
-    inside = f'namespace="{asked.environment}"'
-    counts = ask("restarts", f"kube_pod_container_status_restarts_total{{{inside}}}")
-    periods = ask("periods", f"container_cpu_cfs_periods_total{{{inside}}}")
-    waited = ask("throttling", f"container_cpu_cfs_throttled_periods_total{{{inside}}}")
-    used = ask("cpu", f'process_cpu_seconds_total{{job="services",environment="{asked.environment}"}}')
+    counts, periods, waited, used = (ask(name) for name in ("restarts", "periods", "throttling", "cpu"))
     for service in asked.services:
         if courses := counts.get(service):
             restarts[service] = round(grown(courses))
         else:
-            lacking.append(f"restarts of {service}: nothing answers kube_pod_container_status_restarts_total{{{inside}}}")
+            lacking.append(f"restarts of {service}: nothing answers {selectors['restarts']}")
         limit = asked.limits.get(service)
         if limit is None:
             throttled[service] = 0.0  # nothing limits it, so nothing makes it wait
         elif all_periods := grown(periods.get(service, ())):
             throttled[service] = grown(waited.get(service, ())) / all_periods
         else:
-            lacking.append(f"throttling of {service}: nothing answers container_cpu_cfs_periods_total{{{inside}}}")
+            lacking.append(f"throttling of {service}: nothing answers {selectors['periods']}")
         shares = [share for course in used.get(service, ()) for share in counters.shares(course, asked.begin)]
         if shares:
             saturated[service] = max(shares) / min(limit or _ONE_CORE, _ONE_CORE)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -11,12 +12,12 @@ from slipway import access, names
 from slipway.access import Access
 from slipway.errors import SlipwayError, UsageError
 from slipway.kube import Kube
-from slipway.load import around, books, data, during, generator, keeping, measuring, pods, profiles, thresholds, verdict
+from slipway.load import around, books, counters, data, during, generator, keeping, measuring, pods, profiles, thresholds, verdict
 from slipway.load import plan as planning
 from slipway.load.evidence import Evidence
 from slipway.load.model import ENVIRONMENT_CODE, Asked, Change, Client, Plan, Pod, Pods, Run, Second, Server, Target
 from slipway.progress import Phase, Progress
-from slipway.prometheus import Prometheus
+from slipway.prometheus import NoAnswer, Prometheus, Series
 from slipway.settings import Settings
 
 _LOCAL = (
@@ -102,15 +103,18 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
                 closed = books.close(client, found=found, rows=rows, served=served)
                 phase.say(f"{found} of {len(client.sampled)} request ids, {rows} rows of {client.orders_accepted} orders")
         after = place.pods()
-        seen = Pods(before, after, pods.rollouts(before, after, client.began, client.ended))
+        scraped = _scraped(place, client.began)
+        rolled = pods.rollouts(before, after, client.began, client.ended, scraped)
+        seen = Pods(before, after, rolled, _limits(place))
         with progress.phase("tidy up") as phase:
             client = _tidied(place, asked, identifier, client)
             phase.say(", ".join(f"{number} {what}" for what, number in client.removed.items()))
     evidence = Evidence(place.plan, place.target, client, server, seen, closed, place.limits, afterwards, change.made)
+    tools = around.tools(settings, image)
     made = Run(
         id=identifier,
         time=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        tools=around.tools(settings, image),
+        tools=tools,
         host=machine,
         plan=place.plan,
         target=place.target,
@@ -119,7 +123,7 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
         pods=seen,
         books=closed,
         verdict=verdict.judge(evidence),
-        comparable=planning.comparable(place.plan, place.target, machine.cores),
+        comparable=planning.comparable(place.plan, place.target, machine, tools),
         change=change.made,
     )
     keeping.keep(settings, made)
@@ -275,16 +279,27 @@ def _measured(place: _Place, client: Client, sending: float, settled: str) -> tu
     """What Prometheus saw, and how many requests the services counted since the generator began to send."""
     environment, services = place.target.environment, tuple(sorted(place.target.digests))
     until = datetime.now(UTC).timestamp()
-    limits = pods.limits(place.kube.list("Pod", namespace=environment), services)
     busy = frozenset(client.sent)
     since = client.began + min((begin for begin, _ in place.plan.counted), default=0.0)
     asked = measuring.Asked(
-        environment, services, busy, begin=client.began, end=client.ended, until=until, limits=limits, since=since
+        environment, services, busy, begin=client.began, end=client.ended, until=until, limits=_limits(place), since=since
     )
     server = measuring.measure(place.prometheus, asked)
     if settled:
         server = replace(server, missing=(*server.missing, settled))
     return server, books.served(place.prometheus, environment, sending, until)
+
+
+def _limits(place: _Place) -> Mapping[str, float | None]:
+    return pods.limits(place.kube.list("Pod", namespace=place.target.environment), tuple(sorted(place.target.digests)))
+
+
+def _scraped(place: _Place, begin: float) -> Sequence[Series]:
+    """What Prometheus scraped of the pods meanwhile; nothing when it does not answer, which whoever measures has told."""
+    selector = measuring.scrapes(place.target.environment)
+    with contextlib.suppress(NoAnswer):
+        return counters.taken(place.prometheus, selector, begin, datetime.now(UTC).timestamp())
+    return ()
 
 
 def _tidied(place: _Place, asked: Asked, identifier: str, client: Client) -> Client:
