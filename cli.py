@@ -15,6 +15,7 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from pathlib import Path
@@ -47,7 +48,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def door(
-    group: str, *, help: Mapping[str, str] | None = None, unfinished: str = "", word: str = "", **options: Any
+    group: str, *, help: Mapping[str, str] | None = None, unfinished: str = "", word: str = "", code: int = 0, **options: Any
 ) -> Callable[[Body], Door]:
     """A task of a group: its body may raise SlipwayError, and returns the exit code or None.
 
@@ -57,6 +58,8 @@ def door(
         help: What flags mean; those that the task does not have are left out.
         word: A flag whose value may also be given as the first word, and may be left out: `push BRANCH`. One that may be
             given several times takes every word that follows: `dev SERVICE SERVICE`.
+        code: What it exits with whenever it does not come to its end, whoever's fault that is: for a task whose other exit
+            codes say something of their own. By default that is what the error says.
         **options: Anything else that Invoke's own `task` takes.
     """
 
@@ -64,14 +67,14 @@ def door(
         @functools.wraps(body)
         def guarded(*args: Any, **flags: Any) -> None:
             _in_own_environment()
-            code = _call(functools.partial(body, *args, **flags), unfinished=unfinished)
-            if code:
-                raise Exit(code=code)
+            answered = _call(functools.partial(body, *args, **flags), unfinished=unfinished, code=code)
+            if answered:
+                raise Exit(code=answered)
 
         flags = inspect.signature(body).parameters
         told = {name: meaning for name, meaning in (help or {}).items() if name in flags}
         made: Door = task(help=told, **options)(guarded)
-        made.group, made.word = group, word  # type: ignore[attr-defined]
+        made.group, made.word, made.code = group, word, code  # type: ignore[attr-defined]
         return made
 
     return decorate
@@ -83,7 +86,7 @@ def _in_own_environment() -> None:
         os.execv(ROOT / "invoke", [str(ROOT / "invoke"), *sys.argv[1:]])
 
 
-def _call(body: Callable[[], int | None], *, unfinished: str) -> int | None:
+def _call(body: Callable[[], int | None], *, unfinished: str, code: int) -> int | None:
     from slipway import shell
     from slipway.errors import SlipwayError
 
@@ -92,11 +95,16 @@ def _call(body: Callable[[], int | None], *, unfinished: str) -> int | None:
     try:
         return body()
     except SlipwayError as error:
-        _fail(str(error), error.exit_code)
+        _fail(str(error), code or error.exit_code)
     except KeyboardInterrupt as interrupt:
         shell.end_all()
-        ended, code = ("Ended", TERMINATED_CODE) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED_CODE)
-        raise Exit(f"\n{ended}. {unfinished}".rstrip(), code) from None
+        ended, signalled = ("Ended", TERMINATED_CODE) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED_CODE)
+        raise Exit(f"\n{ended}. {unfinished}".rstrip(), signalled) from None
+    except Exception:
+        if not code:
+            raise
+        traceback.print_exc()  # a bug; the code that Python itself would exit with says something of its own here
+        raise Exit(code=code) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -228,12 +236,27 @@ class Slipway(Program):
         try:
             super().parse_tasks()
         except ParseError as error:
-            _fail(self._explain(error), USAGE_CODE)
+            _fail(self._explain(error), self._usage_code())
+        except ValueError as error:  # a flag's value that is none of its kind
+            name = self._named()
+            _fail(f"{name}: {error}\nSee `./invoke {name} --help`.", self._usage_code())
+
+    def _named(self) -> str:
+        """The task that the command line names, or begins with."""
+        words = itertools.takewhile(lambda word: word != "--", self.core.unparsed)
+        return next((word for word in words if word in self.parser.contexts), "")
+
+    def _usage_code(self) -> int:
+        name = self._named()
+        return (getattr(self.collection[name], "code", 0) if name else 0) or USAGE_CODE
 
     def _explain(self, error: ParseError) -> str:
         said = str(error)
         context = getattr(error, "context", None)
         name = context.name if isinstance(context, ParserContext) else None
+        typed = self._named()
+        if name and typed and self._context(typed).name == name:
+            name = typed  # a collection's default task goes by its name too
         unknown = next((word for word in self.core.unparsed if said == f"No idea what {word.partition('=')[0]!r} is!"), None)
         if unknown is None:
             return f"{said}\nSee `./invoke {name} --help`." if name else said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from invoke.collection import Collection
@@ -515,6 +516,8 @@ LOAD = FLAGS | {
     "during": "change something under the load, of which nobody may notice: rollout, promotion or rollback",
     "env": "the environment under test (default: stage)",
     "keep": "leave the test's carts and orders there",
+    "node_selector": "where the generator runs, as a node's label: KEY=VALUE (default: anywhere)",
+    "workers": "processes that send, spread over the nodes there are (default: the profile's)",
     "local": "send from this host through the mapped port: a quick look, and no proof",
     "profile": "smoke (default), average, stress, spike, soak, breakpoint, or steady (default with --during)",
     "rate": "journeys per second at the profile's highest (default: the profile's)",
@@ -526,7 +529,7 @@ LOAD = FLAGS | {
 }
 
 
-@door("Load", default=True, positional=[], help=LOAD)
+@door("Load", default=True, positional=[], help=LOAD, code=3)
 def load(
     _: Context,
     *,
@@ -536,6 +539,8 @@ def load(
     local: bool = False,
     rate: float = 0.0,
     duration: float = 0.0,
+    workers: int = 0,
+    node_selector: str = "",
     during: str = "",
     keep: bool = False,
     user: str = "",
@@ -547,8 +552,8 @@ def load(
     from slipway.progress import Progress
 
     chosen = profile or (load.PROFILE if during else "smoke")
-    asked = load.Asked(env, chosen, release, local, rate, duration, during=during, keep=keep, user=cli.user(user))
-    made = load.load(settings.load(name), asked, progress=Progress())
+    how = load.Asked(env, chosen, release, local, rate, duration, during=during, keep=keep, user=cli.user(user))
+    made = load.load(settings.load(name), replace(how, workers=workers, nodes=node_selector), progress=Progress())
     cli.answer(made, json=json, show=load.show_made)
     return made.code
 

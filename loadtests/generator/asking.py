@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import re
 import time
@@ -71,8 +72,31 @@ class Roads:
         self._environment, self._patience = environment, patience
         self._pools: dict[tuple[str, str], FastHttpSession] = {}
 
-    def ask(self, stream: str, base: str, method: str, path: str, *, name: str, headers: Mapping[str, str], body: Any) -> Answer:
-        """The answer to one request, or why there was none; it is never waited for longer than the patience lasts."""
+    def ask(
+        self,
+        stream: str,
+        base: str,
+        method: str,
+        path: str,
+        *,
+        name: str,
+        headers: Mapping[str, str],
+        body: Any,
+        patience: float = math.inf,
+    ) -> Answer:
+        """The answer to one request, or why there was none; it is never waited for longer than the patience lasts.
+
+        Args:
+            stream: How it goes out.
+            base: Where the service is.
+            method: The request's.
+            path: The request's.
+            name: What Locust counts it as.
+            headers: The request's.
+            body: The request's; None for none.
+            patience: Seconds until it is given up, when that is less than a customer waits.
+        """
+        patience = min(patience, self._patience)
         content = json.dumps(body).encode() if body is not None else b""
         told = {**headers, **({"Content-Type": "application/json"} if content else {})}
         if stream == SLOW:
@@ -82,19 +106,19 @@ class Roads:
         session = self._session(stream, base)
         payload: Any = content or None
         silent: Any = False
-        with gevent.Timeout(self._patience, silent):
+        with gevent.Timeout(patience, silent):
             sent: Any = session.request(method, path, name=name, headers=told, data=payload, catch_response=True)
             with sent as response:
                 status = int(response.status_code or 0)
                 if status == 0:
                     error = response.error
                     response.failure(error or "no answer")
-                    return Answer(0, trouble=_told(error, self._patience))
+                    return Answer(0, trouble=_told(error, patience))
                 text = response.text or ""
                 # Which statuses are good is the journey's business; Locust's own count goes by what it always does.
                 return Answer(status, text)
-        trouble = _late(self._patience)
-        self._tell_locust(method, name, self._patience, 0, TimeoutError(trouble))
+        trouble = _late(patience)
+        self._tell_locust(method, name, patience, 0, TimeoutError(trouble))
         return Answer(0, trouble=trouble)
 
     @property

@@ -26,11 +26,13 @@ class _Watched(ConnectionPool):
     stale = 0
 
     def _is_socket_alive(self, sock: Any) -> bool:
-        """Whether a kept connection is still good; the library takes another one when it is not, and says so to nobody."""
-        # Nothing was asked on it: what there is to read is the end.
-        good = sock is not None and sock.fileno() >= 0 and not _readable(sock)
-        self.stale += not good
-        return good
+        # Nothing was asked on it: what there is to read is the end. The library itself asks `select`, which refuses descriptors
+        # above 1023, and takes every connection for dead that has one: a generator of thousands of customers would keep none.
+        looked = _poll()
+        looked.register(sock.fileno(), select.POLLIN)
+        alive = not looked.poll(0)
+        self.stale += not alive
+        return alive
 
     def after_connect(self, sock: Any) -> None:
         """Take note of a new connection."""

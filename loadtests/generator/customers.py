@@ -21,13 +21,16 @@ from .order import Order
 # The longest that a customer thinks, in average ones; a few very slow ones would only lengthen the test.
 MOST_THOUGHT = 4.0
 
+# Seconds until who prepares the test or tidies up gives a request up: a service that hangs must hold neither up.
+HURRY = 2.0
+
 
 @dataclass
 class Work:
     """What all customers of a worker share.
 
     Attributes:
-        began: The moment of the plan's begin.
+        zero: The plan's begin, by the clock that nobody sets.
         ledger: Books since they were last sent.
         under_way: Journeys that were started and have not ended.
         carts: Carts that were written to.
@@ -39,7 +42,7 @@ class Work:
     roads: Roads
     shelf: Shelf = field(default_factory=Shelf)
     ledger: Ledger = field(default_factory=Ledger)
-    began: float = 0.0
+    zero: float = 0.0
     under_way: int = 0
     carts: set[str] = field(default_factory=set[str])
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -51,7 +54,11 @@ class Work:
     @property
     def now(self) -> float:
         """Seconds since the plan's begin."""
-        return time.time() - self.began
+        return time.monotonic() - self.zero
+
+    def begin(self, moment: float) -> None:
+        """Learn the moment of the plan's begin; a clock that is set afterwards changes nothing."""
+        self.zero = time.monotonic() + moment - time.time()
 
 
 class Customer:
@@ -84,6 +91,8 @@ class Customer:
             ok = True
         except Wrong:
             pass
+        except Exception as error:  # an answer in which nobody could find what has to be there
+            work.ledger.broke(arrival.journey, f"{type(error).__name__}: {error}"[:120])
         finally:
             work.under_way -= 1
         work.ledger.ended(arrival.journey, at=work.now, seconds=max(0.0, work.now - arrival.due), ok=ok)
@@ -114,10 +123,15 @@ class Customer:
         if method == "PUT":
             work.carts.add(self.cart)
         work.ledger.sent[service] += 1
-        base = work.order.addresses[service]
+        base, patience = work.order.addresses[service], work.order.patience if self._arrival else HURRY
+        if method == "POST":
+            # Who is ended while waiting does not come back to say so.
+            work.ledger.counts["orders_unsure"] += 1
         user, sent = (work.closed.send() if self._arrival and stream != SLOW else None), work.now
         try:
-            answer = work.roads.ask(stream, base, method, path, name=f"{service} {endpoint}", headers=told, body=body)
+            answer = work.roads.ask(
+                stream, base, method, path, name=f"{service} {endpoint}", headers=told, body=body, patience=patience
+            )
         finally:
             if user is not None:
                 work.closed.answered(user)
@@ -125,7 +139,8 @@ class Customer:
         error = error or (check(answer) if check else "")
         if answer.status:
             work.ledger.answered[service] += 1
-        self._count_order(method, answer, error)
+        if method == "POST":
+            self._count_order(answer)
         if self._arrival:
             at = work.now
             seconds = max(0.0, at - self._due - answer.held)
@@ -149,14 +164,14 @@ class Customer:
             raise Wrong(f"{endpoint}: {error}")
         return answer
 
-    def _count_order(self, method: str, answer: Answer, error: str) -> None:
-        if method != "POST":
+    def _count_order(self, answer: Answer) -> None:
+        counts = self._work.ledger.counts
+        if not answer.status or answer.status >= 500:
             return
+        counts["orders_unsure"] -= 1
         if answer.status in (200, 201):
             # What it says may be wrong; that there is an order, it has said.
-            self._work.ledger.counts["orders_accepted"] += 1
-        elif not answer.status or answer.status >= 500:
-            self._work.ledger.counts["orders_unsure"] += 1
+            counts["orders_accepted"] += 1
 
     def _thought(self) -> float:
         think = self._work.order.think

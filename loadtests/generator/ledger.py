@@ -71,6 +71,10 @@ class Ledger:
         self.journeys[journey].counts[state] += 1
         self.journeys[journey].times.add(seconds)
 
+    def broke(self, journey: str, why: str) -> None:
+        """A journey came to an answer that it did not know what to do with."""
+        self.journeys[journey].errors[why] += 1
+
     def asked(
         self,
         endpoint: tuple[str, str, str],

@@ -15,7 +15,6 @@ import sys
 import time
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -23,8 +22,8 @@ from locust.env import Environment
 
 from . import closed, order
 from .arrivals import DRAIN, phase_at
-from .buckets import Times
-from .ledger import Kind, Ledger, Second
+from .ledger import Ledger, Second
+from .telling import Seen, broken, endpoint, journey, outcome, turned_away, windows, worker
 from .worker import BEAT, BEGIN, ENDED, PREPARE, READY, STOP
 
 log = logging.getLogger("load")
@@ -38,7 +37,7 @@ SILENCE = 6.0
 # Seconds after its end until a second is shown: what workers know of it is on its way.
 SHOWN_AFTER = 1.5
 
-# Seconds beyond the drain in which workers tidy up and say their last word.
+# Seconds beyond the drain in which workers tidy up and say their last word: more than they give themselves.
 LAST_WORDS = 30.0
 
 # Exit codes: a worker was lost, or the test did not come to its end.
@@ -46,24 +45,6 @@ LOST = 3
 
 # Characters of a piece: below the 16 KiB at which container runtimes split a line.
 PIECE = 8192
-
-
-@dataclass
-class Seen:
-    """What the master knows of a worker."""
-
-    index: int
-    heard: float
-    sequence: int = 0
-    lost: bool = False
-    ended: bool = False
-    unfinished: int = 0
-    removed: int = 0
-    carts: int = 0
-    ready: bool = False
-    ledger: Ledger = field(default_factory=Ledger)
-    cpu: list[float] = field(default_factory=list[float])
-    under_way: dict[int, int] = field(default_factory=dict[int, int])
 
 
 class Master:
@@ -78,7 +59,7 @@ class Master:
         self._runner: Any = environment.runner
         self._order = order.read()
         self._workers: dict[str, Seen] = {}
-        self._began = 0.0
+        self._began, self._zero = 0.0, 0.0
         self._shown = 0
         self._said: list[str] = []
         self._planned: Counter[int] = Counter()
@@ -102,7 +83,7 @@ class Master:
                 self._look()
                 if self._now > self._order.seconds + self._order.drain + LAST_WORDS:
                     self._lose([seen for seen in self._workers.values() if not seen.ended], "did not come to an end")
-            ended = time.time()
+            ended = self._began + self._now
             gevent.sleep(0.3)  # what Locust itself reported is taken in by another greenlet
             code = self._close(ended)
         except Exception:
@@ -116,7 +97,7 @@ class Master:
         if self._began and not self._told:
             gone = [seen for seen in self._workers.values() if not seen.ended and not seen.lost]
             self._lose(gone, "went before its end")
-            environment.process_exit_code = self._close(time.time())
+            environment.process_exit_code = self._close(self._began + self._now)
 
     def _close(self, ended: float) -> int:
         """Tell everything, once; the exit code that this is."""
@@ -128,20 +109,21 @@ class Master:
 
     @property
     def _now(self) -> float:
-        return time.time() - self._began
+        return time.monotonic() - self._zero
 
     def _begin(self) -> None:
         names = sorted(client.id for client in self._runner.clients.all)[: self._order.workers]
         for index, name in enumerate(names):
-            self._workers[name] = Seen(index, time.time())
+            self._workers[name] = Seen(index, time.monotonic())
             self._runner.send_message(PREPARE, {"index": index}, name)
-        until = time.time() + PREPARED
-        while time.time() < until and not all(seen.ready for seen in self._workers.values()):
+        until = time.monotonic() + PREPARED
+        while time.monotonic() < until and not all(seen.ready for seen in self._workers.values()):
             gevent.sleep(0.1)
         # Every worker has the same time zero; clocks of several machines have to be kept together.
         self._began = float(int(time.time() + LEAD) + 1)
+        self._zero = time.monotonic() + self._began - time.time()
         for name, seen in self._workers.items():
-            seen.heard = time.time()
+            seen.heard = time.monotonic()
             self._runner.send_message(BEGIN, {"began": self._began}, name)
         _print({"load": "begin", "began": self._began, "seconds": self._order.seconds, "workers": len(names)})
         unready = [seen for seen in self._workers.values() if not seen.ready]
@@ -161,16 +143,17 @@ class Master:
             self._said.append(f"worker {seen.index}: word {seen.sequence} is missing")
             self._lose([seen], "has not told everything")
             return
-        seen.sequence, seen.heard = seen.sequence + 1, time.time()
+        seen.sequence, seen.heard = seen.sequence + 1, time.monotonic()
         seen.ledger.merge(Ledger.of(told["ledger"]))
-        seen.cpu += told["cpu"]
+        seen.cpu += [(int(second), float(share)) for second, share in told["cpu"]]
         seen.under_way[int(told["at"] + 0.5) - 1] = told["under_way"]
         if msg.type == ENDED:
             seen.ended, seen.unfinished = True, told["unfinished"]
             seen.removed, seen.carts = told["removed"], told["carts"]
 
     def _look(self) -> None:
-        silent = [one for one in self._workers.values() if not one.ended and not one.lost and time.time() - one.heard > SILENCE]
+        now = time.monotonic()
+        silent = [one for one in self._workers.values() if not one.ended and not one.lost and now - one.heard > SILENCE]
         if silent:
             self._lose(silent, f"has said nothing for {SILENCE:g} s")
         self._show()
@@ -221,16 +204,16 @@ class Master:
 
     def _whole(self, ended: float) -> dict[str, Any]:
         """Everything, in the words of `Client` in slipway/load/model/client.py."""
-        merged, seen = self._merged(), list(self._workers.values())
+        merged, seen, parts = self._merged(), list(self._workers.values()), windows(self._order.phases)
         last = max([int(self._order.seconds), *(index + 1 for index in merged.seconds)])
         return {
             "began": self._began,
             "ended": ended,
             "seconds": [self._second(index, [merged]) for index in range(last)],
-            "endpoints": [_endpoint(*where, kind) for where, kind in sorted(merged.endpoints.items())],
-            "journeys": [_journey(name, planned, merged.journeys[name]) for name, planned in sorted(self._journeys.items())],
-            "streams": [{"name": name, **_outcome(kind)} for name, kind in sorted(merged.streams.items())],
-            "workers": [_worker(one) for one in sorted(seen, key=lambda one: one.index)],
+            "endpoints": [endpoint(*where, kind) for where, kind in sorted(merged.endpoints.items())],
+            "journeys": [journey(name, planned, merged.journeys[name]) for name, planned in sorted(self._journeys.items())],
+            "streams": [{"name": name, **outcome(kind)} for name, kind in sorted(merged.streams.items())],
+            "workers": [worker(one, parts) for one in sorted(seen, key=lambda one: one.index)],
             "expected_workers": self._order.workers,
             "locust": self._locusts(),
             "sampled": sorted(merged.sampled),
@@ -240,7 +223,7 @@ class Master:
             "answered": dict(merged.answered),
             "carts": sum(one.carts for one in seen),
             "removed": {"carts": None if any(one.lost for one in seen) else sum(one.removed for one in seen)},
-            "said": [*self._said, *_turned_away(merged)],
+            "said": [*self._said, *turned_away(merged), *broken(merged)],
             **closed.told(self._order, merged),
             "stale": merged.counts["stale"],
         }
@@ -259,49 +242,6 @@ class Master:
         for number, piece in enumerate(pieces):
             _print({"load": "piece", "number": number, "data": piece})
         _print({"load": "done", "pieces": len(pieces), "sha256": hashlib.sha256(content).hexdigest()})
-
-
-def _endpoint(service: str, name: str, journey: str, kind: Kind) -> dict[str, Any]:
-    times = kind.times
-    more = {"p999": times.within(0.999), "maximum": times.most, "histogram": times.histogram}
-    return {"service": service, "name": name, "journey": journey, **_outcome(kind), **_percentiles(times), **more}
-
-
-def _journey(name: str, planned: int, kind: Kind) -> dict[str, Any]:
-    states = {state: kind.counts[state] for state in ("started", "ok", "failed")}
-    unfinished = states["started"] - states["ok"] - states["failed"]
-    return {"name": name, "planned": planned, **states, "unfinished": unfinished, **_percentiles(kind.times)}
-
-
-def _worker(seen: Seen) -> dict[str, Any]:
-    late = seen.ledger.lateness
-    return {
-        "name": f"worker-{seen.index}",
-        "lost": seen.lost,
-        "cpu_max": max(seen.cpu) if seen.cpu else None,
-        "cpu_p95": _share(seen.cpu, 0.95),
-        "late_p99": late.within(0.99),
-        "late_max": late.most,
-        "journeys": late.total,
-    }
-
-
-def _turned_away(merged: Ledger) -> list[str]:
-    number = merged.counts["turned_away"]
-    return [f"{number} journeys were turned away: too many were under way"] if number else []
-
-
-def _outcome(kind: Kind) -> dict[str, Any]:
-    return {**{name: kind.counts[name] for name in ("requests", "failures")}, "errors": dict(kind.errors)}
-
-
-def _percentiles(times: Times) -> dict[str, float | None]:
-    return {"p50": times.within(0.5), "p95": times.within(0.95), "p99": times.within(0.99)}
-
-
-def _share(values: list[float], share: float) -> float | None:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 def _print(told: dict[str, Any]) -> None:

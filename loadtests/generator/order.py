@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,6 @@ from .arrivals import Arrival, Phase
 
 # Names the file.
 VARIABLE = "LOAD_ORDER"
-
-# Request ids to keep for a look into the services' logs, of the whole run.
-SAMPLES = 300
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,7 @@ class Order:
         addresses: Where each service answers.
         hosts: What each is called in a request, when that is not its address: where several share one.
         keep: Whether the carts stay.
+        each: One request id of so many is kept, for a look into the services' logs.
     """
 
     run: str
@@ -47,6 +44,7 @@ class Order:
     addresses: Mapping[str, str]
     hosts: Mapping[str, str]
     keep: bool
+    each: int
 
     @property
     def prefix(self) -> str:
@@ -57,12 +55,6 @@ class Order:
     def seconds(self) -> float:
         """How long customers come."""
         return sum(phase.seconds for phase in self.phases)
-
-    @cached_property
-    def each(self) -> int:
-        """One request of so many is kept for the look into the logs; a journey has about three."""
-        journeys = sum(phase.journeys for phase in self.phases)
-        return max(1, int(journeys * 3 / SAMPLES))
 
     def arrivals(self) -> Iterator[Arrival]:
         """Every arrival."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
+from collections import Counter, deque
 from typing import Any
 
 import gevent
+from gevent import Greenlet, GreenletExit
 from gevent.event import Event
 from gevent.pool import Pool as Greenlets
 from locust.env import Environment
 
 from . import arrivals, order
 from .asking import KEEP_ALIVE, Roads
-from .customers import Customer, Work
-from .journeys import Wrong, order_directly
+from .customers import HURRY, Customer, Work
+from .journeys import order_directly
 
 log = logging.getLogger("load")
 
@@ -26,11 +29,17 @@ READY, BEAT, ENDED = "load-ready", "load-beat", "load-ended"
 # Journeys that may be under way in a worker; whoever comes beyond is turned away and counted as never started.
 MOST_UNDER_WAY = 5000
 
-# Orders that are there to be looked up when the first customer comes; and tries until that is given up.
-_FIRST_ORDERS, _TRIES = 3, 5
+# Orders that are there to be looked up when the first customer comes.
+_FIRST_ORDERS = 3
 
-# Requests at a time that tidy up.
-_TIDYING = 8
+# Seconds after which whatever was prepared, or tidied up, has to do: less than the master waits for either.
+_ENOUGH = 15.0
+
+# Requests at a time that tidy up; and how many of them may fail: a service that hangs does not get better by being asked.
+_TIDYING, _FAILED = 8, 3
+
+# Seconds after the plan's end before which nothing is tidied up: it is no customer's, and the services are still being judged.
+_UNTOUCHED = 6.0
 
 
 class Worker:
@@ -48,7 +57,7 @@ class Worker:
         self._work = Work(self._order, 0, self._roads)
         self._known, self._told, self._stopped = Event(), Event(), Event()
         self._index, self._sequence, self._stale = 0, 0, 0
-        self._cpu: list[float] = []
+        self._cpu: list[tuple[int, float]] = []
         self._runner.register_message(PREPARE, self._learn)
         self._runner.register_message(BEGIN, self._begin)
         self._runner.register_message(STOP, self._stop)
@@ -58,7 +67,7 @@ class Worker:
         self._known.set()
 
     def _begin(self, environment: Environment, msg: Any, **_: Any) -> None:
-        self._work.began = msg.data["began"]
+        self._work.begin(msg.data["began"])
         self._told.set()
 
     def _stop(self, environment: Environment, msg: Any, **_: Any) -> None:
@@ -78,8 +87,7 @@ class Worker:
             self._dispatch(customers)
             self._wait_for(customers)
         finally:
-            unfinished = len(customers)
-            customers.kill(timeout=2.0)
+            unfinished = _ended(customers)
             removed = 0 if self._order.keep else self._tidy()
             beating.kill()
             self._report_locust()
@@ -87,19 +95,19 @@ class Worker:
 
     def _prepare(self) -> None:
         """Learn what is sold, and place a few orders that can be looked up."""
-        work = self._work
-        for attempt in range(_TRIES):
+        work, until = self._work, time.monotonic() + _ENOUGH
+        for attempt in itertools.count():
             customer = Customer(work, None, f"first-{self._index}-{attempt}")
             try:
                 work.shelf.stock(customer.ask("catalog", "GET /products", "/products?limit=100").content)
                 for number in range(_FIRST_ORDERS):
                     buyer = Customer(work, None, f"first-{self._index}-{attempt}-{number}")
                     work.shelf.orders.append(order_directly(buyer, work.shelf))
-            except Wrong as wrong:
-                log.warning("worker %d could not prepare the test: %s", self._index, wrong)
-                if self._stopped.wait(1.0):
-                    return
+            except Exception as error:  # whatever a broken service answers, its customers come all the same
+                log.warning("worker %d could not prepare the test: %s", self._index, error)
             else:
+                return
+            if time.monotonic() > until or self._stopped.wait(1.0):
                 return
 
     def _dispatch(self, customers: Greenlets) -> None:
@@ -123,25 +131,34 @@ class Worker:
 
     def _tidy(self) -> int:
         """How many carts were emptied of those that were written to."""
-        tidying = Greenlets(_TIDYING)
-        return sum(tidying.imap_unordered(self._empty, sorted(self._work.carts)))
+        self._stopped.wait(max(0.0, self._order.seconds + _UNTOUCHED - self._work.now))
+        until, left, done = time.monotonic() + _ENOUGH, deque(sorted(self._work.carts)), Counter[bool]()
+
+        def empty() -> None:
+            while left and done[False] < _FAILED and time.monotonic() < until:
+                done[self._empty(left.popleft())] += 1
+
+        gevent.joinall([gevent.spawn(empty) for _ in range(_TIDYING)])
+        return done[True]
 
     def _empty(self, cart: str) -> bool:
         base, name = self._order.addresses["cart"], "cart DELETE /carts/{cart_id}"
         host = self._order.hosts.get("cart")
         headers = {"X-Request-ID": f"{cart}-tidy", **({"Host": host} if host else {})}
         self._work.ledger.sent["cart"] += 1
-        answer = self._roads.ask(KEEP_ALIVE, base, "DELETE", f"/carts/{cart}", name=name, headers=headers, body=None)
+        path = f"/carts/{cart}"
+        answer = self._roads.ask(KEEP_ALIVE, base, "DELETE", path, name=name, headers=headers, body=None, patience=HURRY)
         self._work.ledger.answered["cart"] += bool(answer.status)
         return answer.status == 204
 
     def _beat(self) -> None:
         wall, used = time.monotonic(), time.process_time()
         while True:
-            gevent.sleep(1.0 - time.time() % 1.0)
+            gevent.sleep(1.0 - self._work.now % 1.0)
             before, wall = wall, time.monotonic()
             had, used = used, time.process_time()
-            self._cpu.append((used - had) / max(wall - before, 1e-6))
+            # What is told now was used in the second that is just over.
+            self._cpu.append((round(self._work.now) - 1, (used - had) / max(wall - before, 1e-6)))
             self._send(BEAT)
 
     def _send(self, kind: str, **more: Any) -> None:
@@ -167,3 +184,11 @@ class Worker:
         data: dict[str, Any] = {}
         self._environment.events.report_to_master.fire(client_id=self._runner.client_id, data=data)
         self._runner.send_message("stats", data)
+
+
+def _ended(customers: Greenlets) -> int:
+    """How many journeys were still under way, and are none any more: counted by what became of them, not by the books."""
+    left: list[Greenlet[..., object]] = list(customers)
+    customers.kill(timeout=2.0)
+    # One that came to its end just before it was told to stop is a journey that ended.
+    return sum(not one.ready() or isinstance(one.value, GreenletExit) for one in left)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from slipway.load.evidence import Evidence, Found, found, known, named, ratio
 
 # Requests, or the share of them, by which the services' counters may differ from what was sent: what somebody else asked
-# meanwhile. And the seconds before a pod's end of which its counters told nobody: between two scrapes, of which one was late.
+# meanwhile. And the seconds before a container's end of which its counters told nobody: between two scrapes, one of them late.
 _FEW, _SLACK, _UNSCRAPED = 5, 0.01, 8.0
 
-# How many requests a service makes of others for one that it is asked: of these the counters are lost with its pod as well.
+# How many requests a service makes of others for one that it is asked: of these the counters are lost with it as well.
 _INNER = 2
 
 
@@ -27,8 +27,25 @@ def _journeys(seen: Evidence) -> Iterator[Found]:
     odd = [
         one.name
         for one in client.journeys
-        if one.started > one.planned or one.started != one.ok + one.failed + one.unfinished or min(one.ok, one.failed) < 0
+        if one.started > one.planned
+        or one.started != one.ok + one.failed + one.unfinished
+        or min(one.ok, one.failed, one.unfinished) < 0
     ]
+    # The books have what began and did not end; the workers tell whom they had to end. A journey that is lost is in the first.
+    told = [worker.unfinished for worker in client.workers if worker.unfinished is not None]
+    ended = sum(told) if client.workers and len(told) == len(client.workers) else None
+    left = sum(one.unfinished for one in client.journeys)
+    yield found(
+        "books",
+        "every started journey ends as ok or failed, or is ended",
+        ended,
+        ended == left,
+        "nobody knows how many journeys the workers had to end"
+        if ended is None
+        else f"{left} journeys began and never ended by the books, and the workers had to end {ended}: the others are lost",
+        source="client.journeys[].unfinished and client.workers[].unfinished",
+        figures=known(books=left, workers=ended),
+    )
     yield found(
         "books",
         "every started journey is ok, failed or unfinished",
@@ -95,8 +112,11 @@ def _requests(seen: Evidence) -> Iterator[Found]:
     served, sent = seen.books.requests_served, seen.books.requests_sent
     answered = sum(seen.client.answered.values())
     slack = max(_FEW, _SLACK * sent)
-    left = {pod.name for pod in seen.pods.after}
-    gone = ratio(sum(one.name not in left for one in seen.pods.before), len(seen.pods.before)) or 0.0
+    left = {pod.name: pod.restarts for pod in seen.pods.after}
+    silent = {service for service, seconds in seen.server.down.items() if seconds}
+    # Whoever ended, for good or to begin anew, took along what it had counted since the last scrape, and who fell silent has it.
+    ends = sum(max(one.service in silent, left[one.name] - one.restarts) if one.name in left else 1 for one in seen.pods.before)
+    gone = ratio(ends, len(seen.pods.before)) or 0.0
     unscraped = gone * _UNSCRAPED * (ratio(sent, seen.client.ended - seen.client.began) or 0.0)
     least, most = answered - slack - unscraped, sent + slack + _INNER * unscraped
     yield found(

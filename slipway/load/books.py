@@ -30,9 +30,6 @@ _LOOK, _QUIET = 2.0, 5.0
 # Seconds after the test until every sampled id must have been read; what was said is on the way for less than one.
 FOUND_TIMEOUT = 20.0
 
-# The most ids that are kept: what a soak of an hour at 100 requests per second says.
-_MOST_IDS = 400_000
-
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,48}")
 
 
@@ -58,11 +55,13 @@ class Finder:
         environment: The environment.
         services: The services, each of which has a container of its name.
         run: The test's name.
+        each: Which requests may be asked for: every so many-th of a worker. The others' ids are not kept; an hour has very many.
     """
 
-    def __init__(self, kube: Kube, environment: str, services: Collection[str], run: str) -> None:
+    def __init__(self, kube: Kube, environment: str, services: Collection[str], run: str, *, each: int = 1) -> None:
         self._kube, self._environment, self._services = kube, environment, frozenset(services)
-        self._ids = re.compile(rb'"request_id": "(' + re.escape(prefix(run).encode()) + rb'[^"]*)"')
+        self._ids = re.compile(rb'"request_id": "(' + re.escape(prefix(run).encode()) + rb'[0-9]+-([0-9]+))"')
+        self._each = each
         self._found: set[str] = set()
         self._read: dict[str, threading.Thread] = {}
         self._over = threading.Event()
@@ -77,11 +76,6 @@ class Finder:
     def __exit__(self, *_: object) -> None:
         self._over.set()
 
-    @property
-    def full(self) -> bool:
-        """Whether there were more ids than are kept."""
-        return len(self._found) >= _MOST_IDS
-
     def found(self, ids: Iterable[str], *, timeout: float = FOUND_TIMEOUT) -> int | None:
         """How many of these ids the logs have; waits for those that are still on their way. None when logs cannot be read."""
         wanted, until = frozenset(ids), time.monotonic() + timeout
@@ -90,7 +84,7 @@ class Finder:
         seen = len(wanted & self._found)
         if seen < len(wanted):
             seen = len(wanted & (self._found | self._again()))
-        return seen if self._read and not (self.trouble and seen < len(wanted)) and not self.full else None
+        return seen if self._read and not (self.trouble and seen < len(wanted)) else None
 
     def _again(self) -> set[str]:
         """What the logs of the pods that are there now say since the begin, all of it once more."""
@@ -144,7 +138,7 @@ class Finder:
 
     def _take(self, line: bytes, into: set[str]) -> None:
         seen = self._ids.search(line)
-        if seen and len(into) < _MOST_IDS:
+        if seen and int(seen[2]) % self._each == 0:
             into.add(seen[1].decode("ascii", "replace"))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from slipway import access
 from slipway.errors import SlipwayError
+from slipway.kube import NOT_YET
 from slipway.load import compare, keeping, kept, report, running, show
 from slipway.load.answers import Comparison
 from slipway.load.model import ENVIRONMENT_CODE, Asked, Run
@@ -34,17 +35,19 @@ class Made:
         folder: Where everything about it lies.
         report: The page.
         recorded: The commit that tells the pipeline that this release passed; empty when it does not count for one.
+        unrecorded: Why the pipeline could not be told of one that would count; empty when it could.
     """
 
     run: Run
     folder: Path
     report: Path
     recorded: str = ""
+    unrecorded: str = ""
 
     @property
     def code(self) -> int:
-        """What the command exits with."""
-        return self.run.code
+        """What the command exits with: what was to be told to the pipeline, and was not, is no passed test for anybody."""
+        return self.run.code or (ENVIRONMENT_CODE if self.unrecorded else 0)
 
 
 def load(settings: Settings, asked: Asked, *, progress: Progress) -> Made:
@@ -60,6 +63,8 @@ def load(settings: Settings, asked: Asked, *, progress: Progress) -> Made:
             raise
         # Its own code would be that of a failed test, or of an invalid one.
         raise running.Environmental(str(error)) from error
+    except OSError as error:
+        raise running.Environmental(f"{error.filename or 'a file'}: {error.strerror or error}. Make room, or mend it.") from error
 
 
 def _load(settings: Settings, asked: Asked, progress: Progress) -> Made:
@@ -68,14 +73,19 @@ def _load(settings: Settings, asked: Asked, progress: Progress) -> Made:
     with progress.phase("report") as phase:
         page = write(settings, run)
         phase.say(str(page))
-    recorded = ""
+    recorded = unrecorded = ""
     if run.code == 0:
         with progress.phase("tell the pipeline", quiet_when_skipped=True) as phase:
-            published = keeping.record(access.open(settings), run, user=asked.user)
-            recorded = published.commit if published else ""
-            phase.skipped = not recorded
-            phase.say(f"{run.target.release} withstood it, says {recorded[:9]}" if recorded else "")
-    return Made(run, folder, page, recorded)
+            try:
+                published = keeping.record(access.open(settings), run, user=asked.user)
+            except (SlipwayError, *NOT_YET, OSError) as error:  # the test itself is none the worse, and is shown
+                unrecorded = str(error)
+                phase.fail(unrecorded)
+            else:
+                recorded = published.commit if published else ""
+                phase.skipped = not recorded
+                phase.say(f"{run.target.release} withstood it, says {recorded[:9]}" if recorded else "")
+    return Made(run, folder, page, recorded, unrecorded)
 
 
 def show_made(made: Made, console: Console) -> None:
@@ -83,6 +93,9 @@ def show_made(made: Made, console: Console) -> None:
     show.show(made.run, console, made.report)
     if made.recorded:
         console.print(f"The pipeline knows that {made.run.target.release} passed ({made.recorded[:9]}).", markup=False)
+    if made.unrecorded:
+        console.print(f"The pipeline does not know that {made.run.target.release} passed: {made.unrecorded}", markup=False)
+        console.print("Run the test again when it answers.", markup=False)
 
 
 @dataclass(frozen=True)

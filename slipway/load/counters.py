@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -27,16 +28,17 @@ def taken(prometheus: Prometheus, selector: str, begin: float, end: float) -> Se
     return prometheus.samples(selector, start=begin - BEFORE, end=end)
 
 
-def increase(course: Series, begin: float) -> float:
+def increase(course: Series, begin: float, end: float = math.inf) -> float:
     """How much a counter grew after a moment, by what was scraped of it: a counter that begins, or begins anew, began at 0.
 
     Args:
         course: Its samples; the first ones are of before that moment when it was there already.
         begin: Seconds since 1970.
+        end: The same for the last moment that counts.
     """
     grown, last = 0.0, 0.0
     for at, value in course.points:
-        if at > begin:
+        if begin < at <= end:
             grown += value - last if value >= last else value
         last = value
     return grown
@@ -66,7 +68,9 @@ def by_service(courses: Iterable[Series], services: Iterable[str]) -> Mapping[st
 
 
 def hole(courses: Iterable[Series], begin: float, end: float, usual: float) -> str:
-    """Where a service was not scraped between two moments for longer than one missed scrape explains; "" for nowhere.
+    """Where nobody looked at a service between two moments for longer than one missed scrape explains; "" for nowhere.
+
+    A look that was not answered is one: what a service does not answer is its own fault.
 
     Args:
         courses: The series `up` of its pods.
@@ -74,9 +78,27 @@ def hole(courses: Iterable[Series], begin: float, end: float, usual: float) -> s
         end: The same.
         usual: Seconds between two scrapes.
     """
-    good = {at for course in courses for at, value in course.points if value == 1}
-    edges = [begin, *sorted(at for at in good if begin < at < end), end]
-    longest, since = max((later - earlier, earlier) for earlier, later in pairwise(edges))
-    if len(edges) == 2 or longest > _HOLE * usual:
+    looks = {at for course in courses for at, _ in course.points}
+    longest, since = _longest(looks, begin, end)
+    if not any(begin < at < end for at in looks) or longest > _HOLE * usual:
         return f"nothing was scraped for {longest:.0f} s, {since - begin:.0f} s after the begin"
     return ""
+
+
+def down(courses: Iterable[Series], begin: float, end: float, usual: float) -> float:
+    """The longest, in seconds, that no pod of a service answered a scrape; 0 for what missed scrapes explain.
+
+    Args:
+        courses: The series `up` of its pods, between which there is no hole.
+        begin: Seconds since 1970.
+        end: The same.
+        usual: Seconds between two scrapes.
+    """
+    longest, _ = _longest({at for course in courses for at, value in course.points if value == 1}, begin, end)
+    return longest if longest > _HOLE * usual else 0.0
+
+
+def _longest(moments: Iterable[float], begin: float, end: float) -> tuple[float, float]:
+    """The longest time between two of some moments, or the begin or the end; and since when."""
+    edges = [begin, *sorted(at for at in moments if begin < at < end), end]
+    return max((later - earlier, earlier) for earlier, later in pairwise(edges))

@@ -12,7 +12,7 @@ from slipway.load.evidence import merged, within
 from slipway.load.model import FAIL, PASS, Endpoint, Run
 
 # What the verdict asks of the services; every other rule asks whether the measurement can be trusted.
-LIMITS = ("threshold", "unanswered", lasting.RULE)
+LIMITS = ("threshold", "unanswered", "down", "change", lasting.RULE)
 
 SHARES = (0.5, 0.95, 0.99)
 
@@ -61,7 +61,7 @@ class Serving:
 def headline(run: Run) -> str:
     """The verdict as a sentence."""
     limits, trust = (sum((one.rule in LIMITS) == mine for one in run.verdict.checked) for mine in (True, False))
-    broken = len(run.verdict.reasons)
+    broken = sum(one.rule in LIMITS and not one.ok and one.seen is not None for one in run.verdict.checked)
     if run.verdict.outcome == PASS:
         return f"All {limits} limits hold, and {trust} looks at the measurement itself found nothing wrong with it."
     if run.verdict.outcome == FAIL:
@@ -98,6 +98,7 @@ def great(run: Run, shares: tuple[float | None, ...]) -> list[Figure]:
         Figure("Orders", f"{books.orders_accepted}", rows_said, "client.orders_accepted, and orders in PostgreSQL", bad=unequal),
         Figure("Started late", seconds_said(max(late, default=None)), "p99 of the worst worker", "client.workers[].late_p99"),
         *([Figure("Gave way", *_gave(gave), "client.seconds[] of the phases that count, by fives")] if gave else []),
+        *([Figure("Left behind", "test data", left(run), "client.removed", bad=True)] if left(run) else []),
     ]
 
 
@@ -143,6 +144,17 @@ def changed(run: Run) -> str:
     started = sum("started" in one.what for one in run.pods.rollouts)
     pods = f"{started} pod{'' if started == 1 else 's'} started" if started else "no pod started"
     return f"{change.kind} from {begin:.0f} s to {end:.0f} s after the begin; {pods}"
+
+
+def left(run: Run) -> str:
+    """What of the test's data is still in the environment though it should be gone, as a sentence; empty for nothing."""
+    removed, made = run.client.removed, {"carts": run.client.carts, "orders": run.books.order_rows}
+    odd = [
+        f"nobody could remove the {kind}" if removed[kind] is None else f"{removed[kind]} of {made[kind]} {kind} were removed"
+        for kind in removed
+        if kind in made and removed[kind] != made[kind] and (removed[kind] is None or made[kind] is not None)
+    ]
+    return f"{', and '.join(odd)}; all begin with load-{run.id}" if odd else ""
 
 
 def _share_of(part: int, whole: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from slipway.kube import NOT_YET, Kube, KubeError, Object
 from slipway.load import written
 from slipway.load.lines import Lines
 from slipway.load.model import ENVIRONMENT_CODE, Client, Locusts, Plan, Second, Worker
+from slipway.ports import LOOPBACK, free_port
 from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.waiting import Failed, Pending, Ready, WaitFailed, WaitTimeout, wait_for
@@ -26,13 +28,16 @@ NAMESPACE = "load"
 ORDER, LOG = "order.json", "log"
 
 # Seconds: until the generator runs, its image being fetched meanwhile; until its processes have ended after its last word.
-START_TIMEOUT, END_TIMEOUT = 120.0, 20.0
+START_TIMEOUT, END_TIMEOUT = 120.0, 45.0
 
 # Seconds without a line after which the log is taken up again; the master says something every second.
 _QUIET = 15.0
 
 # Seconds beyond the plan after which what is left of it is ended: workers meet and prepare before it, and tidy up after it.
 _BEYOND = 240.0
+
+# Where the master of a generator on the host hears its workers: one of so many ports from here on, drawn each time.
+_PORT, _PORTS = 20000, 10000
 
 _RUN_LABEL = "slipway.dev/load-run"
 _MASTER, _WORKER = "master", "worker"
@@ -61,6 +66,7 @@ def in_cluster(
     folder: Path,
     on_second: Callable[[Second], None],
     phase: Phase,
+    nodes: Mapping[str, str] | None = None,
 ) -> Client:
     """What the generator saw that runs as Jobs in the cluster; nothing of it is left there.
 
@@ -75,11 +81,12 @@ def in_cluster(
         folder: Where the order and the log are kept.
         on_second: Told of every second of the test.
         phase: Told what is waited for.
+        nodes: Labels of the nodes that it runs on; by default any.
 
     Raises:
         NoGenerator: It never began.
     """
-    values = {"run": run, "image": image, "order": order, "workers": plan.workers}
+    values = {"run": run, "image": image, "order": order, "workers": plan.workers, "nodeSelector": dict(nodes or {})}
     values["deadlineSeconds"] = int(plan.seconds + plan.drain + _BEYOND)
     objects = [_namespace(), *_render(settings, helm_program, values)]
     (folder / ORDER).write_text(order)
@@ -109,7 +116,7 @@ def client(lines: Lines, plan: Plan, exit_codes: Mapping[str, int]) -> Client:
         return written.read(Client, facts, "the generator's result")
     if not lines.began:
         raise NoGenerator(f"the load generator ended before it began. It said: {' | '.join(lines.said[-5:]) or 'nothing'}")
-    workers = tuple(Worker(f"worker-{number}", True, None, None, None, None, 0) for number in range(plan.workers))
+    workers = tuple(Worker(f"worker-{number}", True, None, None, None, None, 0, None) for number in range(plan.workers))
     return Client(
         began=lines.began,
         ended=lines.seconds[-1].at + 1 if lines.seconds else lines.began,
@@ -272,7 +279,10 @@ def on_host(
     lines = Lines(on_second)
     words = [program, "-m", "locust", "--locustfile", settings.root / "loadtests" / "locustfile.py", "--headless"]
     words += ["--processes", str(plan.workers), "--users", str(plan.workers), "--spawn-rate", str(plan.workers)]
-    words += ["--exit-code-on-error", "0", "--loglevel", "WARNING", "--master-bind-host", "127.0.0.1"]
+    # Of two generators on one host that begin at the same moment neither must hear the other's workers.
+    port = str(free_port(_PORT + secrets.randbelow(_PORTS)))
+    words += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
+    words += ["--master-bind-host", LOOPBACK, "--master-bind-port", port, "--master-host", LOOPBACK, "--master-port", port]
     env = {"LOAD_ORDER": str(file), "LOAD_OUTPUT": "stderr", "PYTHONDONTWRITEBYTECODE": "1"}
     timeout = plan.seconds + plan.drain + _BEYOND
     result = shell.run(words, cwd=folder, env=env, check=False, timeout=timeout, on_line=lines.take)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from slipway.load import counters
+from slipway.load import counters, sums
 from slipway.load.model import Series, Server
 from slipway.prometheus import NoAnswer, Prometheus
-from slipway.prometheus import Series as Course
 from slipway.waiting import Clock, Pending, Ready, WaitTimeout, wait_for
 
 # Seconds for one answer: whole courses are more than the board's numbers.
@@ -24,14 +23,12 @@ TIMEOUT = 15.0
 # What asks the services besides customers: the kubelet, and Prometheus itself.
 PROBES = "/healthz|/readyz|/metrics"
 
-# Seconds after the test until every pod was scraped once more; they are looked at every few seconds.
-SETTLED_TIMEOUT = 45.0
+# Seconds after the test until every pod was scraped once more, which they are every few seconds; and until the node's account
+# of the containers was, which is made every half minute.
+SETTLED_TIMEOUT, LIMITED_TIMEOUT = 45.0, 90.0
 
 # Points of a course: more than a picture is wide shows nobody anything.
 _POINTS = 400
-
-# What a service can use of the processor when nothing limits it: each is one process with one thread that works.
-_ONE_CORE = 1.0
 
 _THREADS = 4
 
@@ -49,6 +46,7 @@ class Asked:
         until: The same for when every pod had been scraped once more, up to which counters are read.
         limits: Cores that a pod of a service may use; None for as much as there is.
         since: Seconds since 1970 at which the first phase that counts began; the test's begin when that is later.
+        judged: The same for when the last phase that counts ended: answers are judged up to the next scrape; 0 for the end.
     """
 
     environment: str
@@ -59,6 +57,7 @@ class Asked:
     until: float
     limits: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     since: float = 0.0
+    judged: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ class _Query:
     Attributes:
         text: What is asked.
         always: Whether a service without requests has it as well.
-        whole: Whether it is asked once, at the end, about the whole of the test.
+        whole: Whether it is asked once, at the end, about all of the phases that count.
+        own: Whether a service says it of itself, so that one which answers nobody does not.
     """
 
     name: str
@@ -76,6 +76,7 @@ class _Query:
     text: str
     always: bool = True
     whole: bool = False
+    own: bool = True
 
 
 def requests(environment: str, more: str = "") -> str:
@@ -89,7 +90,7 @@ def queries(environment: str, window: int, whole: int) -> tuple[_Query, ...]:
     Args:
         environment: The environment.
         window: Seconds that a rate is taken over; two scrapes must lie in it.
-        whole: Seconds from the first phase that counts to the end.
+        whole: Seconds from the first phase that counts to the end of the last.
     """
     here = f'job="services",environment="{environment}"'
     rate = f"sum by (service) (rate({requests(environment)}[{window}s]))"
@@ -111,7 +112,7 @@ def queries(environment: str, window: int, whole: int) -> tuple[_Query, ...]:
         _Query(
             "memory growth", "B/s", f"max by (service) (deriv(process_resident_memory_bytes{{{here}}}[{whole}s]))", whole=True
         ),
-        _Query("restarts", "1", f'sum by (service) (label_replace({restarts}, "service", "$1", "container", "(.+)"))'),
+        _Query("restarts", "1", f'sum by (service) (label_replace({restarts}, "service", "$1", "container", "(.+)"))', own=False),
     )
 
 
@@ -120,45 +121,44 @@ def scrapes(environment: str) -> str:
     return f'up{{job="services",environment="{environment}"}}'
 
 
-def sums(environment: str) -> Mapping[str, str]:
-    """Counters whose growth over the test is summed up here, by what they are called."""
-    inside = f'namespace="{environment}"'
-    return {
-        "restarts": f"kube_pod_container_status_restarts_total{{{inside}}}",
-        "periods": f"container_cpu_cfs_periods_total{{{inside}}}",
-        "throttling": f"container_cpu_cfs_throttled_periods_total{{{inside}}}",
-        "cpu": f'process_cpu_seconds_total{{job="services",environment="{environment}"}}',
-    }
-
-
 def _quantile(share: float, buckets: str, window: int) -> str:
     return f"histogram_quantile({share:g}, sum by (service, le) (rate({buckets}[{window}s])))"
 
 
-def settle(prometheus: Prometheus, environment: str, after: float, *, clock: Clock | None = None) -> str:
+def settle(
+    prometheus: Prometheus, environment: str, after: float, *, limited: Collection[str] = (), clock: Clock | None = None
+) -> str:
     """Why Prometheus has not scraped every pod of an environment since a moment, in time; empty when it has.
 
     Args:
         prometheus: Whom to ask.
         environment: The environment.
         after: Seconds since 1970; the moment of the call when that is later, for tidying up is counted as well.
+        limited: Services that may use only so much of the processor: how long they waited for it is told more seldom.
         clock: Another clock, for tests.
     """
     selector = f"timestamp({scrapes(environment)})"
-    after = max(after, time.time())
+    periods = f'timestamp(container_cpu_cfs_periods_total{{namespace="{environment}"}})'
+    now = max(after, time.time())
 
     def look() -> Ready[None] | Pending:
         try:
-            seen = prometheus.query(selector)
+            seen, waited = prometheus.query(selector), prometheus.query(periods) if limited else ()
         except NoAnswer as error:
             return Pending(str(error))
-        late = sorted({sample.labels.get("service", "?") for sample in seen if sample.value < after})
+        late = sorted({sample.labels.get("service", "?") for sample in seen if sample.value < now})
+        # A container that is gone is told of for a while, as it was: the newest one of a service says when all were looked at.
+        told = {sample.labels.get("container", "") for sample in waited if sample.value >= after}
         if not seen:
             return Pending(f"it scrapes nothing of {environment}")
-        return Pending(f"not yet of {', '.join(late)}") if late else Ready(None)
+        if late:
+            return Pending(f"not yet of {', '.join(late)}")
+        lacking = sorted(set(limited) - told)
+        return Pending(f"not yet of how long {', '.join(lacking)} had to wait") if lacking else Ready(None)
 
     try:
-        wait_for(f"a scrape of every pod of {environment}", look, timeout=SETTLED_TIMEOUT, clock=clock)
+        timeout = LIMITED_TIMEOUT if limited else SETTLED_TIMEOUT
+        wait_for(f"a scrape of every pod of {environment}", look, timeout=timeout, clock=clock)
     except WaitTimeout as error:
         return str(error).splitlines()[0]
     return ""
@@ -178,83 +178,65 @@ def measure(prometheus: Prometheus, asked: Asked) -> Server:
         return _nothing(asked, str(error))
     gap = counters.gap(scraped)
     window, step = max(10, math.ceil(2 * gap + 1)), max(gap, (asked.until - asked.begin) / _POINTS, 1.0)
-    every = queries(asked.environment, window, max(window, math.ceil(asked.until - max(asked.begin, asked.since))))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        courses = list(pool.map(lambda one: _course(prometheus, one, asked, step), every))
-        raw = pool.submit(_sums, prometheus, asked)
-    restarts, throttled, saturated, lacking = raw.result()
-    missing = [text for _, lost in courses for text in lost] + lacking
-    if restarted:
-        missing.append("Prometheus itself was restarted while the test ran")
-    counted = dict[str, int]()
+    since, until = max(asked.begin, asked.since), min(asked.until, asked.judged + gap if asked.judged else asked.until)
+    every = queries(asked.environment, window, max(window, math.ceil(until - since)))
+    missing = ["Prometheus itself was restarted while the test ran"] if restarted else []
+    looks, down = dict[str, int](), dict[str, float]()
     for service, mine in counters.by_service(scraped, asked.services).items():
-        counted[service] = sum(asked.begin <= at <= asked.until and value == 1 for one in mine for at, value in one.points)
+        looks[service] = sum(asked.begin <= at <= asked.until for one in mine for at, _ in one.points)
         if where := counters.hole(mine, asked.begin, asked.until, gap):
             missing.append(f"up of {service}: {where}")
+        else:
+            down[service] = counters.down(mine, asked.begin, asked.until, gap)
+    silent = frozenset(service for service, seconds in down.items() if seconds)
+    times = {True: (until, until, step), False: (asked.begin, asked.until, step)}
+    limits = {service: asked.limits.get(service) for service in asked.services}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        courses = list(pool.map(lambda one: _course(prometheus, one, asked, times[one.whole], silent), every))
+        grown = sums.take(prometheus, asked.environment, limits, asked.begin, asked.until, down=silent)
+        courses.append(_answers(prometheus, asked, since, until, silent))
     return Server(
         tuple(series for found, _ in courses for series in found),
-        tuple(dict.fromkeys(missing)),
-        counted,
-        restarts,
-        throttled,
-        saturated,
+        tuple(dict.fromkeys([*missing, *(text for _, lost in courses for text in lost), *grown.lacking])),
+        looks,
+        down,
+        grown.restarts,
+        grown.throttled,
+        grown.saturated,
     )
 
 
-def _course(prometheus: Prometheus, query: _Query, asked: Asked, step: float) -> tuple[list[Series], list[str]]:
+def _answers(
+    prometheus: Prometheus, asked: Asked, begin: float, until: float, silent: Collection[str]
+) -> tuple[list[Series], list[str]]:
+    """How many requests there were in the phases that count, and how many were answered with an error."""
+    all_of_them, name = requests(asked.environment), "requests of all"
+    selectors = {name: all_of_them, "errors of all": requests(asked.environment, ',status=~"5.."')}
+    try:
+        found = sums.answers(prometheus, selectors, asked.services, begin=begin, until=until)
+    except NoAnswer as error:
+        return [], [f"{name}: {error}"]
+    lost = sorted(asked.busy - set(silent) - {one.service for one in found})
+    return list(found), [f"{name} of {service}: nothing answers {all_of_them}" for service in lost]
+
+
+def _course(
+    prometheus: Prometheus, query: _Query, asked: Asked, times: tuple[float, float, float], silent: Collection[str]
+) -> tuple[list[Series], list[str]]:
     """The courses of a query by service, and for which services it answers nothing though it should."""
-    begin = asked.until if query.whole else asked.begin
+    begin, end, step = times
     try:
         found = {
             series.labels.get("service", ""): series.points
-            for series in prometheus.range(query.text, start=begin, end=asked.until, step=step)
+            for series in prometheus.range(query.text, start=begin, end=end, step=step)
         }
     except NoAnswer as error:
         return [], [f"{query.name}: {error}"]
-    wanted = asked.services if query.always else [name for name in asked.services if name in asked.busy]
+    wanted = [name for name in asked.services if (query.always or name in asked.busy) and not (query.own and name in silent)]
     lost = [f"{query.name} of {service}: nothing answers {query.text}" for service in wanted if not found.get(service)]
     known = [name for name in asked.services if found.get(name)]
     return [Series(query.name, name, query.unit, query.text, found[name]) for name in known], lost
 
 
-def _sums(prometheus: Prometheus, asked: Asked) -> tuple[Mapping[str, int], Mapping[str, float], Mapping[str, float], list[str]]:
-    """Restarts, throttling and saturation by service, and what of it could not be had."""
-    restarts, throttled, saturated = dict[str, int](), dict[str, float](), dict[str, float]()
-    lacking: list[str] = []
-
-    selectors = sums(asked.environment)
-
-    def ask(name: str) -> Mapping[str, Sequence[Course]]:
-        try:
-            courses = counters.taken(prometheus, selectors[name], asked.begin, asked.until)
-        except NoAnswer as error:
-            lacking.append(f"{name}: {error}")
-            return {}
-        return counters.by_service(courses, asked.services)
-
-    def grown(courses: Sequence[Course]) -> float:
-        return sum(counters.increase(course, asked.begin) for course in courses)
-
-    counts, periods, waited, used = (ask(name) for name in ("restarts", "periods", "throttling", "cpu"))
-    for service in asked.services:
-        if courses := counts.get(service):
-            restarts[service] = round(grown(courses))
-        else:
-            lacking.append(f"restarts of {service}: nothing answers {selectors['restarts']}")
-        limit = asked.limits.get(service)
-        if limit is None:
-            throttled[service] = 0.0  # nothing limits it, so nothing makes it wait
-        elif all_periods := grown(periods.get(service, ())):
-            throttled[service] = grown(waited.get(service, ())) / all_periods
-        else:
-            lacking.append(f"throttling of {service}: nothing answers {selectors['periods']}")
-        shares = [share for course in used.get(service, ()) for share in counters.shares(course, asked.begin)]
-        if shares:
-            saturated[service] = max(shares) / min(limit or _ONE_CORE, _ONE_CORE)
-        else:
-            lacking.append(f"cpu of {service}: nothing answers process_cpu_seconds_total")
-    return restarts, throttled, saturated, lacking
-
-
 def _nothing(asked: Asked, why: str) -> Server:
-    return Server((), (why,), dict.fromkeys(asked.services, 0), {}, {}, {})
+    return Server((), (why,), dict.fromkeys(asked.services, 0), {}, {}, {}, {})

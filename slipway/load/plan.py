@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -16,6 +18,16 @@ from slipway.load.profiles import STREAMS, Profile, normal
 # Seconds that the longest journey's requests take to be sent by a slow sender: eight of them, each for three.
 SLOWEST = 24.0
 
+# The most processes that send; charts/load/values.schema.json has the same.
+MOST_WORKERS = 100
+
+# A node's label, as Kubernetes allows it.
+_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|")
+_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+# Request ids of a whole test that are looked for in the services' logs.
+_SAMPLES = 300
+
 
 def make(profile: Profile, asked: Asked) -> Plan:
     """The plan.
@@ -24,10 +36,12 @@ def make(profile: Profile, asked: Asked) -> Plan:
         UsageError: What is asked for cannot be planned.
     """
     for name, value in (("rate", asked.rate), ("duration", asked.duration), ("workers", asked.workers)):
-        if value < 0:
-            raise UsageError(f"--{name} is {value:g}; it has to be more than 0.")
+        if value < 0 or not math.isfinite(value):
+            raise UsageError(f"--{name} is {value:g}; it has to be a number above 0.")
     if strange := set(asked.streams) - set(STREAMS):
         raise UsageError(f"there is no stream {', '.join(sorted(strange))}; valid: {', '.join(STREAMS)}")
+    if asked.workers > MOST_WORKERS:
+        raise UsageError(f"--workers is {asked.workers}; {MOST_WORKERS} are the most that the chart makes.")
     streams = normal(asked.streams) if asked.streams else profile.streams
     return Plan(
         profile=profile.name,
@@ -61,6 +75,29 @@ def identify(now: datetime | None = None) -> str:
     return f"{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
+def nodes(asked: Asked) -> Mapping[str, str]:
+    """The labels of the nodes on which the generator runs; none for any.
+
+    Raises:
+        UsageError: It is no label, or the generator runs on none.
+    """
+    if not asked.nodes:
+        return {}
+    if asked.local:
+        raise UsageError("--local sends from this host: leave out --node-selector.")
+    key, equals, value = asked.nodes.partition("=")
+    if not (equals and _KEY.fullmatch(key) and _VALUE.fullmatch(value)):
+        raise UsageError(
+            f"--node-selector is {asked.nodes!r}; it has to be KEY=VALUE, as `kubectl get nodes --show-labels` has them."
+        )
+    return {key: value}
+
+
+def each(plan: Plan) -> int:
+    """One request of so many is looked for in the services' logs, by its number; a journey has about three."""
+    return max(1, int(sum(phase.journeys for phase in plan.phases) * 3 / _SAMPLES))
+
+
 def order(plan: Plan, run: str, addresses: Mapping[str, str], *, hosts: Mapping[str, str], keep: bool = False) -> str:
     """What the generator is told, as JSON; see loadtests/generator/order.py.
 
@@ -84,6 +121,7 @@ def order(plan: Plan, run: str, addresses: Mapping[str, str], *, hosts: Mapping[
         "addresses": dict(addresses),
         "hosts": dict(hosts),
         "keep": keep,
+        "each": each(plan),
     }
     return json.dumps(told, sort_keys=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,11 +10,26 @@ from datetime import UTC, datetime
 from slipway import access, names
 from slipway.access import Access
 from slipway.errors import SlipwayError, UsageError
-from slipway.kube import Kube
-from slipway.load import around, books, counters, data, during, generator, keeping, measuring, pods, profiles, thresholds, verdict
+from slipway.kube import NOT_YET, Kube
+from slipway.load import (
+    around,
+    books,
+    changing,
+    counters,
+    data,
+    during,
+    generator,
+    keeping,
+    measuring,
+    pods,
+    profiles,
+    thresholds,
+    verdict,
+)
 from slipway.load import plan as planning
+from slipway.load.changing import Environmental
 from slipway.load.evidence import Evidence
-from slipway.load.model import ENVIRONMENT_CODE, Asked, Change, Client, Plan, Pod, Pods, Run, Second, Server, Target
+from slipway.load.model import ENVIRONMENT_CODE, Asked, Client, Plan, Pod, Pods, Run, Second, Server, Target
 from slipway.progress import Phase, Progress
 from slipway.prometheus import NoAnswer, Prometheus, Series
 from slipway.settings import Settings
@@ -27,14 +41,8 @@ _LOCAL = (
 )
 
 
-class Environmental(SlipwayError):
-    """The test could not be made; nobody's verdict."""
-
-    exit_code = ENVIRONMENT_CODE
-
-
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a test runs, as this command reaches it."""
 
     access: Access
@@ -42,10 +50,12 @@ class _Place:
     prometheus: Prometheus
     target: Target
     plan: Plan
+    nodes: Mapping[str, str]
     limits: tuple[thresholds.Threshold, ...]
 
     @property
     def settings(self) -> Settings:
+        """The instance's."""
         return self.access.settings
 
     def pods(self) -> tuple[Pod, ...]:
@@ -72,6 +82,11 @@ def run(settings: Settings, asked: Asked, progress: Progress) -> Run:
         if error.exit_code == ENVIRONMENT_CODE:
             raise
         raise Environmental(str(error)) from error
+    except (*NOT_YET, OSError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise Environmental(
+            f"the test could not be made ({type(error).__name__}: {why}). `./invoke status` looks further."
+        ) from error
 
 
 def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
@@ -89,27 +104,15 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
         with progress.phase("load generator") as phase:
             image = "on the host" if asked.local else place.access.plan.make("load", place.access.registry, phase)
             phase.say(image)
-        with books.Finder(place.kube, asked.environment, place.target.digests, identifier) as finder:
-            sending = datetime.now(UTC).timestamp()
-            with progress.phase(f"load {asked.profile}") as phase:
-                change = _Change(_work(place, asked, progress))
-                client = _send(place, asked, identifier, image=image, phase=phase, change=change)
-                afterwards = change.end()
-            with progress.phase("books") as phase:
-                found = finder.found(client.sampled)
-                settled = measuring.settle(place.prometheus, asked.environment, client.ended)
-                server, served = _measured(place, client, sending, settled)
-                rows = books.order_rows(place.kube, asked.environment, identifier)
-                closed = books.close(client, found=found, rows=rows, served=served)
-                phase.say(f"{found} of {len(client.sampled)} request ids, {rows} rows of {client.orders_accepted} orders")
-        after = place.pods()
-        scraped = _scraped(place, client.began)
-        rolled = pods.rollouts(before, after, client.began, client.ended, scraped)
-        seen = Pods(before, after, rolled, _limits(place))
-        with progress.phase("tidy up") as phase:
-            client = _tidied(place, asked, identifier, client)
-            phase.say(", ".join(f"{number} {what}" for what, number in client.removed.items()))
-    evidence = Evidence(place.plan, place.target, client, server, seen, closed, place.limits, afterwards, change.made)
+        orders: int | None = 0
+        try:
+            evidence = _driven(place, asked, identifier, before, image=image, progress=progress)
+        finally:
+            # Whatever came of the test, its orders are nobody's.
+            if not asked.keep:
+                with progress.phase("tidy up") as phase:
+                    orders = _tidied(place, identifier, phase)
+    client = replace(evidence.client, removed={} if asked.keep else {**evidence.client.removed, "orders": orders})
     tools = around.tools(settings, image)
     made = Run(
         id=identifier,
@@ -119,20 +122,52 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
         plan=place.plan,
         target=place.target,
         client=client,
-        server=server,
-        pods=seen,
-        books=closed,
+        server=evidence.server,
+        pods=evidence.pods,
+        books=evidence.books,
         verdict=verdict.judge(evidence),
         comparable=planning.comparable(place.plan, place.target, machine, tools),
-        change=change.made,
+        change=evidence.change,
     )
     keeping.keep(settings, made)
     return made
 
 
-def _look(settings: Settings, asked: Asked) -> _Place:
+def _driven(place: Place, asked: Asked, identifier: str, before: tuple[Pod, ...], *, image: str, progress: Progress) -> Evidence:
+    """What everybody saw of the load; its data are still there."""
+    environment = asked.environment
+    with books.Finder(place.kube, environment, place.target.digests, identifier, each=planning.each(place.plan)) as finder:
+        sending = datetime.now(UTC).timestamp()
+        with progress.phase(f"load {asked.profile}") as phase:
+            change = changing.Changing(_work(place, asked, progress))
+            client = _send(place, asked, identifier, image=image, phase=phase, change=change)
+            afterwards = change.end()
+        with progress.phase("books") as phase:
+            found = finder.found(client.sampled)
+            server, served = _measured(place, client, sending)
+            rows = books.order_rows(place.kube, environment, identifier)
+            closed = books.close(client, found=found, rows=rows, served=served)
+            phase.say(f"{found} of {len(client.sampled)} request ids, {rows} rows of {client.orders_accepted} orders")
+    after = place.pods()
+    rolled = pods.rollouts(before, after, client.began, client.ended, _scraped(place, client.began))
+    seen = Pods(before, after, rolled, _limits(place))
+    return Evidence(place.plan, place.target, client, server, seen, closed, place.limits, afterwards, change.made)
+
+
+def _tidied(place: Place, identifier: str, phase: Phase) -> int | None:
+    """How many orders of the test were removed; None when that could not be done."""
+    removed = data.remove_orders(place.kube, place.target.environment, books.prefix(identifier))
+    if removed is None:
+        phase.fail(f"PostgreSQL in {place.target.environment} did not remove the orders of load-{identifier}: they stay there")
+    else:
+        phase.say(f"{removed} orders")
+    return removed
+
+
+def _look(settings: Settings, asked: Asked) -> Place:
     asked = replace(asked, streams=asked.streams or during.STREAMS) if asked.during else asked
     plan = planning.make(profiles.find(settings.root / profiles.FILE, asked.profile), asked)
+    nodes = planning.nodes(asked)
     endpoints = thresholds.endpoints(settings.root, settings.services)
     file = settings.root / thresholds.FILE
     limits = thresholds.load(file, asked.environment, environments=settings.environments, services=endpoints)
@@ -141,17 +176,18 @@ def _look(settings: Settings, asked: Asked) -> _Place:
     except UsageError as error:  # there is no instance, or it does not run
         raise Environmental(str(error)) from error
     prometheus = Prometheus(names.url("prometheus", port=found.port), timeout=measuring.TIMEOUT)
-    return _Place(
+    return Place(
         found,
         around.admin(settings),
         prometheus,
         around.target(found, asked),
         plan,
+        nodes,
         during.strict(limits) if asked.during else limits,
     )
 
 
-def _send(place: _Place, asked: Asked, identifier: str, *, image: str, phase: Phase, change: _Change) -> Client:
+def _send(place: Place, asked: Asked, identifier: str, *, image: str, phase: Phase, change: changing.Changing) -> Client:
     """What the generator saw."""
     teller = Teller(place.plan, phase)
 
@@ -180,12 +216,13 @@ def _send(place: _Place, asked: Asked, identifier: str, *, image: str, phase: Ph
             folder=folder,
             on_second=on_second,
             phase=phase,
+            nodes=place.nodes,
         )
     teller.close(client)
     return client
 
 
-def _work(place: _Place, asked: Asked, progress: Progress) -> during.Work | None:
+def _work(place: Place, asked: Asked, progress: Progress) -> during.Work | None:
     """What is to be changed meanwhile."""
     if not asked.during:
         return None
@@ -231,58 +268,25 @@ class Teller:
         self._phase.say(f"{ok} of {planned} journeys well, {failures} of {requests} requests failed")
 
 
-class _Change:
-    """Something that is changed while the load is on, in a thread of its own.
-
-    Args:
-        work: Changes it, and says which images must run then; None for nothing.
-    """
-
-    def __init__(self, work: during.Work | None) -> None:
-        self.made: Change | None = None
-        self._work, self._afterwards = work, dict[str, str]()
-        self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
-
-    def begin(self) -> None:
-        """Begin, once."""
-        if self._work and self._thread is None:
-            self._thread = threading.Thread(target=self._do, name="load-change", daemon=True)
-            self._thread.start()
-
-    def end(self) -> Mapping[str, str]:
-        """Which images must run now; nothing when nothing was changed.
-
-        Raises:
-            SlipwayError: The change failed, or was never begun.
-        """
-        if self._work and self._thread is None:
-            raise Environmental("the load ended before the change began that it was to see.")
-        if self._thread:
-            self._thread.join()
-        if self._error:
-            raise self._error
-        return self._afterwards
-
-    def _do(self) -> None:
-        if not self._work:
-            return
-        begun = datetime.now(UTC).timestamp()
-        try:
-            self._afterwards = dict(self._work())
-            self.made = Change(self._work.kind, begun, datetime.now(UTC).timestamp())
-        except BaseException as error:  # told by `end`, in the thread that can act on it
-            self._error = error
-
-
-def _measured(place: _Place, client: Client, sending: float, settled: str) -> tuple[Server, books.Served | None]:
+def _measured(place: Place, client: Client, sending: float) -> tuple[Server, books.Served | None]:
     """What Prometheus saw, and how many requests the services counted since the generator began to send."""
     environment, services = place.target.environment, tuple(sorted(place.target.digests))
+    limits = _limits(place)
+    limited = [service for service, cores in limits.items() if cores is not None]
+    settled = measuring.settle(place.prometheus, environment, client.ended, limited=limited)
     until = datetime.now(UTC).timestamp()
-    busy = frozenset(client.sent)
-    since = client.began + min((begin for begin, _ in place.plan.counted), default=0.0)
+    counted = place.plan.counted or ((0.0, place.plan.seconds),)
     asked = measuring.Asked(
-        environment, services, busy, begin=client.began, end=client.ended, until=until, limits=_limits(place), since=since
+        environment,
+        services,
+        # Who never answered has nothing to count, whatever it was sent.
+        frozenset(one.service for one in client.endpoints if one.requests and client.answered.get(one.service)),
+        begin=client.began,
+        end=client.ended,
+        until=until,
+        limits=limits,
+        since=client.began + min(begin for begin, _ in counted),
+        judged=client.began + max(end for _, end in counted),
     )
     server = measuring.measure(place.prometheus, asked)
     if settled:
@@ -290,21 +294,13 @@ def _measured(place: _Place, client: Client, sending: float, settled: str) -> tu
     return server, books.served(place.prometheus, environment, sending, until)
 
 
-def _limits(place: _Place) -> Mapping[str, float | None]:
+def _limits(place: Place) -> Mapping[str, float | None]:
     return pods.limits(place.kube.list("Pod", namespace=place.target.environment), tuple(sorted(place.target.digests)))
 
 
-def _scraped(place: _Place, begin: float) -> Sequence[Series]:
+def _scraped(place: Place, begin: float) -> Sequence[Series]:
     """What Prometheus scraped of the pods meanwhile; nothing when it does not answer, which whoever measures has told."""
     selector = measuring.scrapes(place.target.environment)
     with contextlib.suppress(NoAnswer):
         return counters.taken(place.prometheus, selector, begin, datetime.now(UTC).timestamp())
     return ()
-
-
-def _tidied(place: _Place, asked: Asked, identifier: str, client: Client) -> Client:
-    """The same, with what was removed of the test's data."""
-    if asked.keep:
-        return replace(client, removed={})
-    orders = data.remove_orders(place.kube, place.target.environment, books.prefix(identifier))
-    return replace(client, removed={**client.removed, "orders": orders})

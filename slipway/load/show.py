@@ -61,6 +61,8 @@ def show(run: Run, console: Console, report: Path | None = None) -> None:
         f"{books.orders_accepted} orders accepted, {rows} rows. Latencies count from when a request was due.",
         markup=False,
     )
+    if remains := figures.left(run):
+        console.print(f"Test data are left in {target.environment}: {remains}.", style="yellow", markup=False)
     if report:
         console.print(f"Report  {report}", markup=False, soft_wrap=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slipway.load import books, measuring
+from slipway.load import books, measuring, sums
 from slipway.load.model import Run
 
 _GENERATOR, _PROMETHEUS, _CLUSTER = "the generator's books", "Prometheus", "the cluster"
@@ -29,7 +29,7 @@ class Source:
 def sources(run: Run) -> Sequence[Source]:
     """The sources of a report's numbers."""
     environment = run.target.environment
-    sums = measuring.sums(environment)
+    counted = sums.counted(environment)
     courses: dict[str, list[str]] = {}
     for one in run.server.series:
         queries = courses.setdefault(one.name, [])
@@ -49,9 +49,9 @@ def sources(run: Run) -> Sequence[Source]:
         Source("what changed meanwhile", "the command that did it", ("change",)),
         *(Source(f"course: {name}", _PROMETHEUS, tuple(queries)) for name, queries in courses.items()),
         Source("scrapes", _PROMETHEUS, (measuring.scrapes(environment),)),
-        Source("restarts", _PROMETHEUS, (f"increase of {sums['restarts']}",)),
-        Source("throttled", _PROMETHEUS, (f"increase of {sums['throttling']}", f"by that of {sums['periods']}")),
-        Source("saturated", _PROMETHEUS, (f"the most between two scrapes of {sums['cpu']}",)),
+        Source("restarts", _PROMETHEUS, (f"increase of {counted['restarts']}",)),
+        Source("throttled", _PROMETHEUS, (f"increase of {counted['throttling']}", f"by that of {counted['periods']}")),
+        Source("saturated", _PROMETHEUS, (f"the most between two scrapes of {counted['cpu']}",)),
         Source("requests served", _PROMETHEUS, tuple(f"increase of {one}" for one in books.selectors(environment))),
         Source("request ids in the logs", f"the logs of the services in {environment}", ("field request_id",)),
         Source("rows in PostgreSQL", "PostgreSQL", (books.question(run.id),)),

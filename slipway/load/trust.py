@@ -78,7 +78,9 @@ def prometheus(seen: Evidence) -> Iterator[Found]:
     server, services = seen.server, sorted(seen.target.digests)
     lacking = list(server.missing)
     for what, told in {"restarts": server.restarts, "throttling": server.throttled, "saturation": server.saturated}.items():
-        lacking += [f"{what} of {service}" for service in services if service not in told and not server.missing]
+        # What a service that answers nobody would say of itself cannot be had: it is judged for that, and not Prometheus.
+        wanted = [service for service in services if not (what == "saturation" and server.down.get(service))]
+        lacking += [f"{what} of {service}" for service in wanted if service not in told and not server.missing]
     yield found(
         "prometheus",
         "every query is answered",
@@ -106,8 +108,10 @@ def digests(seen: Evidence) -> Iterator[Found]:
     if not seen.target.digests:
         yield nobody("digests", "the images that Git says", "target.digests")
     wanted = {"before": seen.target.digests, "after": seen.afterwards or seen.target.digests}
+    if seen.change and seen.change.failed:
+        del wanted["after"]  # what a change that failed left behind is part of its failure
     for when, pods in {"before": seen.pods.before, "after": seen.pods.after}.items():
-        for service, digest in sorted(wanted[when].items()):
+        for service, digest in sorted(wanted.get(when, {}).items()):
             yield _images(service, digest, when, [pod for pod in pods if pod.service == service])
 
 
@@ -134,7 +138,7 @@ def changed(seen: Evidence) -> Iterator[Found]:
         "changed",
         f"the {change.kind} while load that counts was on",
         round(change.end - change.begin, 1),
-        begin <= change.begin <= change.end <= end,
+        begin <= change.begin <= change.end and (change.end <= end or bool(change.failed)),
         late if change.end > end else f"{took} began before the load that counts",
         source="change",
         figures={"begin": change.begin, "end": change.end},

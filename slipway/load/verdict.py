@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from slipway.load import lasting, trust
-from slipway.load.evidence import Evidence, Found, found, merged, named, ratio, within
-from slipway.load.model import FAIL, INVALID, PASS, Endpoint, Reason, Verdict
+from slipway.load.evidence import Evidence, Found, found, known, merged, named, ratio, within
+from slipway.load.model import FAIL, INVALID, PASS, Change, Endpoint, Reason, Verdict
 from slipway.load.thresholds import Threshold
 
-# What a threshold looks at, when it cannot be seen, is the measurement's fault and not the service's.
-_THRESHOLD, _UNANSWERED = "threshold", "unanswered"
+_THRESHOLD, _UNANSWERED, _DOWN, _CHANGE = "threshold", "unanswered", "down", "change"
 
 # Limits that could not be looked at and are told one by one.
 _FEW = 3
@@ -20,10 +19,12 @@ def judge(evidence: Evidence) -> Verdict:
     """What a test says, with every reason for it and everything that was looked at.
 
     The measurement comes first: a test that cannot be trusted proves nothing, and its broken limits neither. They are told
-    all the same, after what makes it invalid.
+    all the same, after what makes it invalid. Of one that can be trusted a broken limit is enough, whatever else could not be
+    looked at: who answers nobody leaves other limits with nothing to look at. Only where none is broken does that count.
     """
     doubts = trust.findings(evidence)
-    results = [unanswered(evidence), *(threshold(evidence, limit) for limit in evidence.limits)]
+    results = [unanswered(evidence), *down(evidence), *(threshold(evidence, limit) for limit in evidence.limits)]
+    results += [driven(evidence.change)] if evidence.change else []
     if not evidence.limits:
         results.append(
             found(_THRESHOLD, "one limit at least", None, False, "there is no limit that anything could break", source="limits")
@@ -31,13 +32,16 @@ def judge(evidence: Evidence) -> Verdict:
     results += lasting.findings(evidence)
     unsure = [one for one in results if one.unsure]
     broken = [one for one in results if not one.check.ok and not one.unsure]
-    invalid = [one for one in doubts if not one.check.ok] + unsure
-    outcome = INVALID if invalid else FAIL if broken else PASS
+    distrusted = any(not one.check.ok for one in doubts)
+    outcome = INVALID if distrusted else FAIL if broken else INVALID if unsure else PASS
     looked = [*doubts, *results]
     # What nobody looked at was not passed.
     if outcome == PASS and not all(one.check.ok for one in looked):
         outcome = INVALID
-    reasons = [one.reason for one in doubts if one.reason] + _unseen(unsure) + [one.reason for one in broken if one.reason]
+    wrong = [one.reason for one in broken if one.reason]
+    # The first ones are those that decided.
+    told = [*wrong, *_unseen(unsure)] if outcome == FAIL else [*_unseen(unsure), *wrong]
+    reasons = [one.reason for one in doubts if one.reason] + told
     return Verdict(outcome, tuple(reasons), tuple(one.check for one in looked))
 
 
@@ -61,6 +65,34 @@ def unanswered(seen: Evidence) -> Found:
         f"{left} journeys were still waiting {seen.plan.drain:g} s after the last arrival",
         source="client.journeys[].unfinished",
         figures={"unfinished": left},
+    )
+
+
+def down(seen: Evidence) -> Iterator[Found]:
+    """Every service answered whoever watches it; one that did not, though it was looked at, stood still or was not there."""
+    for service in sorted(seen.target.digests):
+        lasted = seen.server.down.get(service)
+        yield found(
+            _DOWN,
+            f"{service} answers Prometheus",
+            lasted,
+            lasted == 0,
+            f"{service} did not answer Prometheus for {lasted or 0:.0f} s, though it looked",
+            source=f'up{{job="services",environment="{seen.target.environment}",service="{service}"}}',
+            figures=known(seconds=lasted),
+        )
+
+
+def driven(change: Change) -> Found:
+    """What was to be changed meanwhile was."""
+    return found(
+        _CHANGE,
+        f"the {change.kind} is made",
+        "failed" if change.failed else "made",
+        not change.failed,
+        f"the {change.kind} failed under the load: {change.failed}",
+        source="change",
+        figures={"began": change.begin, "ended": change.end},
     )
 
 
@@ -110,8 +142,8 @@ def _delivered(seen: Evidence, _: Threshold) -> tuple[float | None, str]:
 
 
 def _server_errors(seen: Evidence, limit: Threshold) -> tuple[float | None, str]:
-    failed, source = _points(seen, "errors", limit.service)
-    asked, _ = _points(seen, "requests", limit.service)
+    failed, source = _points(seen, "errors of all", limit.service)
+    asked, _ = _points(seen, "requests of all", limit.service)
     return (ratio(sum(failed), sum(asked)) if failed else None), source
 
 

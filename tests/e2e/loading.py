@@ -6,30 +6,38 @@ import json
 import re
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slipway import cluster, engine, shell
-from slipway.kube import NOT_YET
+from slipway.kube import NOT_YET, rollout
 from slipway.load.generator import NAMESPACE
-from slipway.load.model import INVALID, Run, Verdict
+from slipway.load.model import FAIL, INVALID, Run, Verdict
 from slipway.load.written import read
 from slipway.waiting import Pending, Ready, wait_for
+from tests.e2e import delivering, ledger
 from tests.e2e.conftest import Instance, fetch
 
 # Seconds for a whole test: what it asks for, and what is looked at before and after it.
 TIMEOUT = 420.0
 # Seconds until the generator is in the phase that counts; its image may have to be made first.
 BEGIN_TIMEOUT = 300.0
+# Seconds until a service that was stopped is well again: it may have to be started anew.
+READY_TIMEOUT = 120.0
 
 # Journeys per second: what a single pod of each service bears beside everything else on two cores.
 RATE = 4
 
-# Tests until one of them is not held up, and the rules that say that one was.
+# Tests until one of them is not held up; the rules that say that one was, and what they say when others do so too.
 TRIES = 5
 HELD_UP = {"late", "generator-saturated"}
+NOT_SCRAPED = "nothing was scraped for"
+
+# Seconds that 99 of 100 journeys of a test that failed may have started late for it to count: half of what makes it invalid. A
+# machine on which the generator waits lets the services wait as well.
+CONTENDED = 0.05
 
 # What the master prints of each second of a phase that counts.
 _COUNTED = re.compile(r'"phase": ?"(plateau|step 1)"')
@@ -68,13 +76,24 @@ def load(instance: Instance, *words: str) -> Made:
 
 
 def trusted(test: Callable[[], Made]) -> Made:
-    """A test that other work on the machine did not hold up: one that it did is invalid, proves nothing, and is made again."""
+    """A test that other work on the machine did not hold up: one that it did proves nothing, is told, and is made again."""
     made = test()
     for _ in range(TRIES - 1):
-        if made.verdict.outcome != INVALID or not made.rules & HELD_UP:
+        why = held_up(made)
+        if not why:
             break
+        print(f"{made.run.id} was held up ({why}) and is made again:\n{made.why}")
         made = test()
     return made
+
+
+def held_up(made: Made) -> str:
+    """What other work on the machine did to a test that did not pass; empty for nothing that its figures show."""
+    if made.verdict.outcome == INVALID:
+        late = sorted(made.rules & HELD_UP)
+        return ", ".join(late) or next((one.said for one in made.verdict.reasons if NOT_SCRAPED in one.said), "")
+    worst = max((worker.late_p99 or 0.0 for worker in made.run.client.workers), default=0.0)
+    return f"journeys began {worst:.3f} s late" if made.verdict.outcome == FAIL and worst > CONTENDED else ""
 
 
 def _made(result: shell.Result) -> Made:
@@ -147,6 +166,39 @@ def kill(instance: Instance, environment: str, pod: str, signal: str) -> None:
         assert processes, f"{pod} has no processes"
         code, said = container.exec_run(["kill", f"-{signal}", *processes])
         assert code == 0, said
+
+
+@contextmanager
+def undrained(instance: Instance, environment: str, service: str) -> Generator[None]:
+    """A service of an environment whose pods go without minding who is being served, for as long as the block lasts."""
+    before, _ = delivering.read(instance, instance.settings.environment(environment).repository)
+    had = delivering.entry(instance, environment, service).values["config"]
+    values = {"drain": {"seconds": 0, "timeout": 1}, "config": {**had, "drain_seconds": 0, "finish_seconds": 1}}
+    try:
+        commit = delivering.change(instance, environment, service, values)
+        delivering.wait_delivered(instance, environment, [service], commit)
+        yield
+    finally:
+        delivering.restore(instance, environment, before)
+
+
+@contextmanager
+def frozen(instance: Instance, environment: str, service: str) -> Generator[None]:
+    """A service of an environment, of which one pod runs, that stands still for as long as the block lasts."""
+    [pod] = ledger.pods_of(instance, environment, service)
+    name = str(pod["metadata"]["name"])
+    kill(instance, environment, name, "STOP")
+    try:
+        yield
+    finally:
+        with suppress(AssertionError):  # it was ended for standing still, and nobody is there who could go on
+            kill(instance, environment, name, "CONT")
+        wait_for(
+            f"{service} in {environment} to be ready",
+            lambda: rollout(instance.kube.get("Deployment", service, namespace=environment, api_version="apps/v1")),
+            timeout=READY_TIMEOUT,
+            tolerate=NOT_YET,
+        )
 
 
 @contextmanager

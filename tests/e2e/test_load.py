@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from slipway import names, shell
-from slipway.load import measuring, verdict
+from slipway.load import data, measuring, verdict
 from slipway.load.evidence import Evidence
 from slipway.load.model import FAIL, INVALID, PASS, from_json
 from slipway.load.thresholds import FILE, endpoints
@@ -21,7 +23,7 @@ from slipway.prometheus import Prometheus
 from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
 from tests import browser
-from tests.e2e import loading
+from tests.e2e import loading, shop
 from tests.e2e.conftest import Instance
 
 # As short as a test can be that still shows it: seconds of the phase that counts.
@@ -46,6 +48,13 @@ def test_what_is_good_passes_and_the_books_balance(good: loading.Made) -> None:
     assert books.order_rows is not None
     assert books.orders_accepted <= books.order_rows
     assert all(check.ok and check.seen is not None for check in good.verdict.checked)
+
+
+def test_nothing_of_it_stays_in_the_environment(instance: Instance, good: loading.Made) -> None:
+    client, books = good.run.client, good.run.books
+    assert client.removed == {"carts": client.carts, "orders": books.order_rows}
+    assert client.carts > 0
+    assert shop.sql(instance, "stage", _orders("count(*)", good.run.id)) == ["0"]
 
 
 def test_its_report_lies_where_it_says_and_asks_nobody_for_anything(good: loading.Made) -> None:
@@ -74,7 +83,7 @@ def test_with_the_name_of_a_metric_that_nobody_has_the_same_test_is_invalid(
     asked = measuring.Asked(
         run.target.environment,
         services,
-        frozenset(run.client.sent),
+        frozenset(service for service, number in run.client.answered.items() if number),
         begin=run.client.began,
         end=run.client.ended,
         until=run.client.ended + 10,
@@ -95,18 +104,11 @@ def test_with_the_name_of_a_metric_that_nobody_has_the_same_test_is_invalid(
 
 def test_a_service_that_stands_still_is_charged_for_everybody_who_came_meanwhile(instance: Instance) -> None:
     def freeze(_: str) -> None:
-        pod = _only(instance, "dev", "catalog")
-        loading.kill(instance, "dev", pod, "STOP")
-        try:
+        with loading.frozen(instance, "dev", "catalog"):
             time.sleep(FROZEN)  # that it stands still for so long is what happens, and nothing is waited for
-        finally:
-            loading.kill(instance, "dev", pod, "CONT")
 
-    made = loading.meanwhile(instance, *DEV[:-1], "20", do=freeze)
-    # What stood still may have held the generator up as well, on a machine that they share: then nobody can trust it, which is
-    # told, and the broken limits all the same. It never passes.
-    assert made.verdict.outcome in (FAIL, INVALID), made.why
-    assert made.code in (1, 2)
+    made = loading.trusted(lambda: loading.meanwhile(instance, *DEV[:-1], "20", do=freeze))
+    assert (made.verdict.outcome, made.code) == (FAIL, 1), made.why
     assert "p99" in made.why
     endpoints = made.run.client.endpoints
     slow = sum(count for one in endpoints for bound, count in one.histogram if bound > 1)
@@ -120,6 +122,54 @@ def test_a_service_that_stands_still_is_charged_for_everybody_who_came_meanwhile
     assert closed.left_out > loading.RATE
     assert closed.requests + closed.left_out == sum(one.requests for one in endpoints)
     assert (closed.p95 or FROZEN) < 0.5
+
+
+def test_a_service_that_stands_still_to_the_end_fails_whoever_looks_at_it(instance: Instance) -> None:
+    """It answers neither customers nor Prometheus, nor whoever tidies up; the others and the measurement are well."""
+
+    def test() -> loading.Made:
+        with ExitStack() as stands:
+            freeze = partial(loading.frozen, instance, "dev", "cart")
+            return loading.meanwhile(instance, *DEV[:-1], "20", do=lambda _: stands.enter_context(freeze()))
+
+    made = loading.trusted(test)
+    assert (made.verdict.outcome, made.code) == (FAIL, 1), made.why
+    assert "cart did not answer Prometheus" in made.why or "cart restarts" in made.why
+    assert [worker.lost for worker in made.run.client.workers] == [False]
+
+
+def test_an_order_that_is_lost_makes_the_books_of_a_test_void(instance: Instance) -> None:
+    def lose(run: str) -> None:
+        """Remove the first order of the test, of which its customer was told."""
+        one = f"({_orders('id', run)} ORDER BY id LIMIT 1)"
+        lines = f"lines AS (DELETE FROM order_lines WHERE order_id IN {one})"
+        gone = f"gone AS (DELETE FROM orders WHERE id IN {one} RETURNING 1)"
+        found = wait_for(
+            "an order to lose", lambda: _some(instance, f"WITH {lines}, {gone} SELECT count(*) FROM gone"), timeout=20
+        )
+        assert found == "1"
+
+    made = loading.meanwhile(instance, *DEV, do=lose)
+    assert (made.verdict.outcome, made.code) == (INVALID, 2), made.why
+    assert "an accepted order was lost" in made.why
+
+
+def test_orders_that_cannot_be_removed_are_told_in_the_table_and_in_the_report(instance: Instance) -> None:
+    function = "CREATE FUNCTION kept() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'orders are kept'; END $$ LANGUAGE plpgsql"
+    shop.sql(instance, "dev", function)
+    shop.sql(instance, "dev", "CREATE TRIGGER kept BEFORE DELETE ON orders EXECUTE FUNCTION kept()")
+    try:
+        told = instance.invoke("load", *DEV, check=False, timeout=loading.TIMEOUT)
+    finally:
+        shop.sql(instance, "dev", "DROP FUNCTION kept CASCADE")
+    made = from_json(Path(instance.json("load.report", "last")["folder"], "run.json").read_text())
+    assert made.client.removed["orders"] is None
+    assert shop.sql(instance, "dev", _orders("count(*)", made.id)) == [str(made.books.order_rows)]
+    assert f"nobody could remove the orders; all begin with load-{made.id}" in " ".join(told.stdout.split())
+    page = Path(instance.json("load.report", made.id)["report"]).read_text()
+    assert f"nobody could remove the orders; all begin with load-{made.id}" in page
+    assert told.code == made.code
+    assert data.remove_orders(instance.kube, "dev", f"load-{made.id}-") == made.books.order_rows
 
 
 def test_a_test_whose_worker_is_killed_ends_at_once_and_is_invalid(instance: Instance) -> None:
@@ -151,41 +201,51 @@ def test_a_test_without_prometheus_is_invalid(instance: Instance) -> None:
     assert made.rules & {"prometheus", "books"}, made.why
 
 
-def test_nobody_passes_who_answers_nobody(instance: Instance) -> None:
+def test_who_refuses_everybody_fails(instance: Instance) -> None:
     words = [sys.executable, "-m", "tests.e2e.nowhere", instance.settings.instance]
-    made = from_json(shell.run(words, cwd=ROOT, env=instance.environ, timeout=loading.TIMEOUT).stdout)
-    assert made.verdict.outcome in (FAIL, INVALID)
-    assert made.code in (1, 2)
-    assert sum(journey.planned for journey in made.client.journeys) > 0
-    assert sum(journey.ok for journey in made.client.journeys) == 0
 
+    def test() -> loading.Made:
+        run = from_json(shell.run(words, cwd=ROOT, env=instance.environ, timeout=loading.TIMEOUT).stdout)
+        return loading.Made(run.code, run, Path(), Path())
 
-def test_a_test_that_sends_nothing_does_not_pass(instance: Instance) -> None:
-    result = instance.invoke("load", "--env", "dev", "--rate", "0.0001", "--duration", "1", "--json", check=False, timeout=240)
-    assert result.code not in (0, 1), result.stdout
-    if result.code == 2 and result.stdout.startswith("{"):
-        assert json.loads(result.stdout)["run"]["verdict"]["outcome"] == INVALID
-
-
-@pytest.mark.parametrize(
-    ("fault", "broken"),
-    [
-        ({"route": "/products/{product_id}", "status": 503, "ratio": 0.05}, "errors"),
-        # Its answers take 4 ms; four times as much on top of that is five times slower.
-        ({"latency_ms": 16}, "p50"),
-    ],
-    ids=["5-percent-errors", "five-times-slower"],
-)
-def test_a_bad_build_fails(instance: Instance, fault: dict[str, object], broken: str) -> None:
-    with loading.faults(instance, "dev", "catalog", fault):
-        made = loading.trusted(lambda: loading.load(instance, *DEV[:-1], "15"))
+    made = loading.trusted(test)
     assert (made.verdict.outcome, made.code) == (FAIL, 1), made.why
-    assert any(f"catalog {broken}" in reason.said or broken in reason.said for reason in made.verdict.reasons), made.why
+    journeys = made.run.client.journeys
+    assert sum(journey.planned for journey in journeys) == sum(journey.failed for journey in journeys) > 0
+    assert "errors is 1, allowed is" in made.why
+
+
+def test_a_test_that_sends_nothing_is_invalid(instance: Instance) -> None:
+    made = loading.load(instance, "--env", "dev", "--rate", "0.0001", "--duration", "1")
+    assert (made.verdict.outcome, made.code) == (INVALID, 2), made.why
+    assert "nothing-sent" in made.rules
+
+
+# A minute shows some 170 products at least, each by a question of the catalog: that five of a hundred fail, and none of these
+# does, happens once in five thousand times. That it was asked again and answered is hidden from customers, not from Prometheus.
+@pytest.mark.parametrize(
+    ("fault", "seconds", "broken"),
+    [
+        ({"route": "/products/{product_id}", "status": 503, "ratio": 0.05}, 60, "catalog server errors is"),
+        # Its answers take 4 ms; four times as much on top of that is five times slower.
+        ({"latency_ms": 16}, 15, "catalog p50 is"),
+        # Nobody comes as far as to ask another service for anything but what it takes to look at the front page.
+        ({"status": 500}, 15, "catalog errors is 1, allowed is"),
+    ],
+    ids=["5-percent-errors", "five-times-slower", "broken"],
+)
+def test_a_bad_build_fails(instance: Instance, fault: dict[str, object], seconds: int, broken: str) -> None:
+    with loading.faults(instance, "dev", "catalog", fault):
+        made = loading.trusted(lambda: loading.load(instance, *DEV[:-1], str(seconds)))
+    assert (made.verdict.outcome, made.code) == (FAIL, 1), made.why
+    assert [reason for reason in made.verdict.reasons if reason.said.startswith(broken)], made.why
+
+
+ROLL = ("--during", "rollout", "--env", "dev", "--rate", "4", "--duration", "90")
 
 
 def test_customers_notice_nothing_of_a_roll_out(instance: Instance) -> None:
-    words = ("--during", "rollout", "--env", "dev", "--rate", "3", "--duration", "45")
-    made = loading.trusted(lambda: loading.load(instance, *words))
+    made = loading.trusted(lambda: loading.load(instance, *ROLL))
     assert (made.verdict.outcome, made.code) == (PASS, 0), made.why
     client, books = made.run.client, made.run.books
     assert {stream.name: stream.failures for stream in client.streams} == {"keep-alive": 0, "new-connection": 0, "slow": 0}
@@ -193,7 +253,20 @@ def test_customers_notice_nothing_of_a_roll_out(instance: Instance) -> None:
     assert {rolled.service for rolled in made.run.pods.rollouts} >= set(instance.settings.services)
 
 
-def _only(instance: Instance, environment: str, service: str) -> str:
-    found = instance.kube.list("Pod", namespace=environment, labels=f"app.kubernetes.io/name={service}")
-    [pod] = [one["metadata"]["name"] for one in found if not one["metadata"].get("deletionTimestamp")]
-    return str(pod)
+def test_customers_notice_a_roll_out_without_draining(instance: Instance) -> None:
+    """Several slow senders are on their way to the storefront at every moment: one that does not wait for them drops some."""
+    with loading.undrained(instance, "dev", "storefront"):
+        made = loading.trusted(lambda: loading.load(instance, *ROLL))
+    assert (made.verdict.outcome, made.code) == (FAIL, 1), made.why
+    assert {stream.name: stream.failures for stream in made.run.client.streams}["slow"] > 0
+    assert made.run.change
+    assert made.run.change.failed == ""
+
+
+def _orders(what: str, run: str) -> str:
+    return f"SELECT {what} FROM orders WHERE starts_with(request_id, 'load-{run}-')"
+
+
+def _some(instance: Instance, query: str) -> Ready[str] | Pending:
+    [number] = shop.sql(instance, "dev", query)
+    return Ready(number) if number != "0" else Pending("there is none yet")

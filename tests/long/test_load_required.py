@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from pathlib import Path
 
 import pytest
 
+from slipway.load.model import FAIL
 from tests.e2e import developing, ledger, loading, train
 from tests.e2e.conftest import Instance
+from tests.e2e.developing import Workspace
 from tests.long.policies import by_policy
 
 RELEASE = "v0.2.0"
+
+# What is wrong with a release, as stage gets to feel it: five of a hundred product pages, and answers that take long.
+BAD = {
+    "v0.3.0": ({"route": "/products/{product_id}", "status": 503, "ratio": 0.05}, "catalog server errors is"),
+    "v0.4.0": ({"latency_ms": 16}, "catalog p50 is"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +54,36 @@ def test_prod_takes_a_release_only_after_its_lock_has_withstood_a_load_test(inst
     services = instance.settings.services
     assert {after.records["prod", service].release for service in services} == {RELEASE}
     assert {after.records["prod", service].lock for service in services} == {made.run.target.lock}
+
+
+@pytest.mark.parametrize("release", BAD, ids=["5-percent-errors", "slower"])
+def test_a_bad_release_that_came_to_stage_comes_no_further(instance: Instance, tmp_path: Path, release: str) -> None:
+    """After the good one, which prod runs: whoever uses it notices nothing of all this."""
+    fault, broken = BAD[release]
+    cut_with(instance, tmp_path, release, {"faults": [fault]})
+    instance.invoke("approve", release, "--user", "lead")
+    before = ledger.look(instance)
+    assert {record.release for record in before.of("prod").values() if record.service in instance.settings.services} == {RELEASE}
+
+    made = loading.trusted(lambda: loading.load(instance, "--release", release))
+    assert (made.verdict.outcome, made.code) == (FAIL, 1), made.why
+    assert [reason for reason in made.verdict.reasons if reason.said.startswith(broken)], made.why
+
+    refused = instance.invoke("promote", "prod", "--release", release, check=False, timeout=train.FOLLOWED)
+    assert (refused.code, "rule 'load'" in refused.stderr) == (1, True), refused.stdout + refused.stderr
+    after = ledger.look(instance)
+    assert after.of("prod") == before.of("prod")
+    assert before.moved(after, ["prod"]) == set()
+    assert before.changed(after, ["prod"]) == set()
+
+
+def cut_with(instance: Instance, folder: Path, release: str, told: Mapping[str, object]) -> None:
+    """Bring a release to stage in which catalog is told something else there: by a branch and develop, as every change comes."""
+    branch = f"feature/bad-{release[1:].replace('.', '-')}"
+    work = Workspace.clone(instance, folder / "work")
+    work.configure("catalog", "stage", told)
+    work.commit("Tell catalog something else in stage")
+    train.passed(instance, work.push(branch), branch)
+    instance.invoke("merge", branch, timeout=train.FOLLOWED)
+    train.passed(instance, Workspace.clone(instance, folder / "merged").head, "develop")
+    instance.invoke("release.cut", release[1:], timeout=developing.RUN_TIMEOUT)

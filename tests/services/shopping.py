@@ -21,6 +21,8 @@ class Shop:
 
     Attributes:
         frozen: Nothing is answered while it is set.
+        hung: Methods of requests that are never answered while it is open.
+        nameless: Whether its lists show things without saying which.
         broken: Every so many-th request fails; 0 for none.
         dropped: Every so many-th connection is closed instead of an answer; 0 for none.
         forgetful: Connections are closed after every answer, and nobody is told.
@@ -38,6 +40,9 @@ class Shop:
         self.thawed.set()
         self.broken = self.dropped = 0
         self.forgetful = False
+        self.hung: set[str] = set()
+        self.nameless = False
+        self.closing = threading.Event()
         self.lock = threading.Lock()
 
     def freeze(self, seconds: float) -> None:
@@ -51,7 +56,7 @@ def _answer(shop: Shop, method: str, path: str, body: Any, headers: Mapping[str,
     if place == "/":
         return 200, "<html>a shop</html>"
     if place in ("/products", "/api/products", "/search", "/api/search"):
-        return 200, {"items": PRODUCTS}
+        return 200, {"items": [{"name": item["name"]} for item in PRODUCTS] if shop.nameless else PRODUCTS}
     if found := re.fullmatch(r"(?:/api)?/products/([a-z0-9-]+)", place):
         return 200, {"id": found[1]}
     if found := _CART.fullmatch(place):
@@ -93,6 +98,8 @@ def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
                 shop.methods[self.command] += 1
                 number = len(shop.ids)
             shop.thawed.wait()
+            if self.command in shop.hung:
+                shop.closing.wait()
             if shop.dropped and number % shop.dropped == 0:
                 self.close_connection = True
                 return
@@ -134,6 +141,7 @@ def shop() -> Generator[Shop]:
     try:
         yield made
     finally:
+        made.closing.set()
         made.thawed.set()
         server.shutdown()
         server.server_close()

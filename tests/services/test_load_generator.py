@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import sys
+import textwrap
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from slipway import settings, shell
 from slipway.bench_load import ceiling
 from slipway.load import generator, plan, profiles
+from slipway.load.evidence import merged
 from slipway.load.model import KEEP_ALIVE, NEW_CONNECTION, SLOW, Asked, Client, Plan, Second
 from slipway.load.model import Phase as PlanPhase
 from slipway.progress import Phase
@@ -87,10 +90,16 @@ def test_every_customer_comes_is_served_and_leaves_nothing(small: Shop, tmp_path
     assert sum(one.ok for one in client.seconds) == sum(one.ok for one in journeys)
     # New connections are new each time, and kept ones are kept.
     fresh = streams[NEW_CONNECTION].requests + streams[SLOW].requests
-    assert fresh < small.connections < fresh + (len(small.ids) - fresh) / 3
-    # A slow sender takes three seconds for each request: those are nobody's latency, and the customer's own time.
-    assert max(one.maximum or 0 for one in client.endpoints) < 2.5
-    assert max(one.p99 or 0 for one in journeys) > 3
+    assert fresh < small.connections < fresh + (len(small.ids) - fresh) / 2
+
+
+def test_what_a_slow_sender_takes_for_itself_is_nobody_s_latency(small: Shop, tmp_path: Path) -> None:
+    client = send(small.url, tmp_path, planned(streams={SLOW: 1.0}, weights={"search": 1.0}, drain=120.0)).client
+    assert sum(one.ok for one in client.journeys) == sum(one.planned for one in client.journeys) > 30
+    # Three seconds for each of the two requests of a journey: the customer's own time. If they were in a request's latency, none
+    # could have less; a machine that is busy may add to many of them, and not to all.
+    assert min(one.p50 or 0 for one in client.journeys if one.ok) > 6
+    assert min(merged(client.endpoints)) < 2.9
 
 
 def test_a_stall_is_charged_for_everybody_who_came_meanwhile(small: Shop, tmp_path: Path) -> None:
@@ -168,6 +177,74 @@ def test_a_shop_that_is_not_there_is_told_by_every_customer(tmp_path: Path) -> N
     assert sum(one.failed for one in client.journeys) == sum(one.planned for one in client.journeys) > 0
     assert sum(client.answered.values()) == 0
     assert client.sampled == ()
+
+
+def test_an_answer_that_lacks_what_has_to_be_there_ends_its_journey_and_nothing_else(small: Shop, tmp_path: Path) -> None:
+    small.nameless = True
+    client = send(small.url, tmp_path, planned()).client
+    by_name = {one.name: one for one in client.journeys}
+    assert by_name["browse"].failed == by_name["browse"].planned > 0
+    assert by_name["checkout"].ok == by_name["checkout"].planned
+    assert [one for one in client.said if re.fullmatch(r"[0-9]+ journeys \(browse\) broke on an answer: KeyError: 'id'", one)]
+    assert [(worker.lost, worker.unfinished) for worker in client.workers] == [(False, 0)]
+    assert sum(one.unfinished for one in client.journeys) == 0
+
+
+def test_a_shop_that_hangs_from_the_begin_holds_nobody_up_and_loses_no_worker(small: Shop, tmp_path: Path) -> None:
+    small.hung = {"GET", "PUT", "POST", "DELETE"}
+    client = send(small.url, tmp_path, planned(patience=1.0)).client
+    assert [worker.lost for worker in client.workers] == [False]
+    assert set(client.exit_codes.values()) == {0}
+    assert sum(one.failed for one in client.journeys) == sum(one.planned for one in client.journeys) > 30
+    # Orders that were asked for when the test was prepared may be there as well.
+    assert client.orders_unsure > 0
+
+
+def test_carts_that_cannot_be_removed_hold_nobody_up_and_lose_no_worker(small: Shop, tmp_path: Path) -> None:
+    small.hung = {"DELETE"}
+    client = send(small.url, tmp_path, planned(weights={"cart": 1.0}, drain=40.0)).client
+    assert [worker.lost for worker in client.workers] == [False]
+    assert sum(one.ok for one in client.journeys) == sum(one.planned for one in client.journeys) > 30
+    assert (client.carts > 30, client.removed["carts"]) == (True, 0)
+    # Eight are asked at a time, until three have not answered: one that hangs is not waited for by every cart.
+    assert client.sent["cart"] < 12
+
+
+def test_an_order_whose_customer_was_ended_may_be_there(small: Shop, tmp_path: Path) -> None:
+    small.hung = {"POST"}
+    made = planned(weights={"checkout": 1.0}, patience=60.0, drain=4.0)
+    client = send(small.url, tmp_path, made).client
+    left = sum(one.unfinished for one in client.journeys)
+    assert left > 30
+    assert [worker.unfinished for worker in client.workers] == [left]
+    assert client.orders_accepted == 0
+    # Each of them asked for one, but for those that had not come so far; and those that prepared the test did besides.
+    assert client.orders_unsure > left / 2
+
+
+def test_connections_are_watched_when_a_process_has_very_many(small: Shop) -> None:
+    """`select` refuses descriptors above 1023; a generator of thousands of customers has them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 1200:
+        pytest.skip(f"this process may have {most} descriptors, and not more than 1023 at a time")
+    code = """
+        import gevent.monkey; gevent.monkey.patch_all()
+        import os, resource, sys
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+        from generator.connections import Pool
+        client = Pool(concurrency=10, connection_timeout=5, network_timeout=5).get_client(sys.argv[1])
+        for number in range(3):
+            answer = client.get("/products", headers={"X-Request-ID": str(number)})
+            answer.read()
+            print(answer.status_code)
+            answer.release()
+    """
+    program = generator.python(settings.load(), Phase("environment"))
+    words = [program, "-c", textwrap.dedent(code), small.url]
+    result = shell.run(words, cwd=ROOT / "loadtests", check=False, timeout=60)
+    assert (result.code, result.stdout.split()) == (0, ["200"] * 3), result.stderr
+    assert small.connections == 1
 
 
 def test_a_request_is_given_up_when_the_customer_s_patience_is(small: Shop, tmp_path: Path) -> None:

@@ -91,7 +91,11 @@ def run(
         locust=Locusts(931, failures, 0.018, 0.084, 0.12, 18.6),
     )
     if lost:
-        client = replace(client, workers=(client.workers[0], replace(client.workers[1], lost=True)), exit_codes={"worker-2": 137})
+        client = replace(
+            client,
+            workers=(client.workers[0], replace(client.workers[1], lost=True)),
+            exit_codes={"master": 3, "worker-1": 0, "worker-2": 137},
+        )
     series: list[Series] = []
     for name, unit, base in (
         ("requests", "1/s", 6.2),
@@ -99,6 +103,8 @@ def run(
         ("p50", "s", 0.008 * slow),
         ("p95", "s", 0.03 * slow),
         ("p99", "s", 0.055 * slow),
+        ("requests of all", "1", 300.0),
+        ("errors of all", "1", 0.0),
         ("p95 of all", "s", 0.03 * slow),
         ("p99 of all", "s", 0.055 * slow),
         ("cpu", "cores", 0.14 * slow),
@@ -113,6 +119,7 @@ def run(
         tuple(series),
         (),
         dict.fromkeys(loads.SERVICES, seconds // 2),
+        dict.fromkeys(loads.SERVICES, 0.0),
         dict.fromkeys(loads.SERVICES, 0),
         {"cart": 0.0, "orders": 0.012, "storefront": 0.004},
         {"cart": 0.31, "orders": 0.42, "storefront": 0.66},

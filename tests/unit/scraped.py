@@ -41,6 +41,7 @@ class Scraped(ThreadingHTTPServer):
         silent: Services of which every query over time says nothing.
         refuses: Words; a query that has one is answered with an error.
         stamps: When each service's pods were last scraped.
+        node: When the node's account of each container was, pod by pod.
         began: When it was started itself; None when it does not tell.
     """
 
@@ -59,6 +60,7 @@ class Scraped(ThreadingHTTPServer):
         self.silent: set[str] = set()
         self.refuses: set[str] = set()
         self.stamps: dict[str, float] = dict.fromkeys(SERVICES, 4e9)
+        self.node: list[tuple[str, float]] = []
         self.began: float | None = BEGAN - 3600
         self.asked: list[str] = []
 
@@ -90,6 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _result(server: Scraped, told: Mapping[str, str]) -> list[Any]:
     query = told["query"]
+    if query.startswith("timestamp(container"):
+        return [{"metric": {"container": name}, "value": [0, str(at)]} for name, at in server.node]
     if query.startswith("timestamp("):
         return [{"metric": {"service": name}, "value": [0, str(at)]} for name, at in server.stamps.items()]
     if "start" in told:
@@ -108,7 +112,9 @@ def _result(server: Scraped, told: Mapping[str, str]) -> list[Any]:
 
 
 def _answered(selector: str, labelled: Mapping[str, str]) -> bool:
-    """Whether a selector that asks for questions with an answer, or without one, is about these labels."""
+    """Whether a selector that asks for errors, or for questions with an answer or without one, is about these labels."""
+    if 'status=~"5.."' in selector and not labelled.get("status", "").startswith("5"):
+        return False
     answered = labelled.get("result", "2xx").endswith("xx")
     return ('result=~"[1-5]xx"' not in selector or answered) and ('result!~"[1-5]xx"' not in selector or not answered)
 

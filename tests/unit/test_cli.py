@@ -38,7 +38,7 @@ def fresh() -> Collection:
     return importlib.reload(tasks).namespace
 
 
-def run(*words: str, body: Callable[[], int | None] | None = None, unfinished: str = "") -> int:
+def run(*words: str, body: Callable[[], int | None] | None = None, unfinished: str = "", code: int = 0) -> int:
     """The exit code of a command line; with a body, of a program that has it as its only task, `act`."""
     namespace = fresh()
     if body:
@@ -47,13 +47,13 @@ def run(*words: str, body: Callable[[], int | None] | None = None, unfinished: s
             """Act."""
             return body()
 
-        namespace = Collection(cli.door("Look", help=tasks.FLAGS, unfinished=unfinished)(act))
+        namespace = Collection(cli.door("Look", help=tasks.FLAGS, unfinished=unfinished, code=code)(act))
     with pytest.raises(SystemExit) as ended:
         cli.Slipway(namespace=namespace, binary="./invoke").run(["./invoke", *words])
         raise SystemExit(0)
-    code = ended.value.code
-    assert isinstance(code, int) or code is None
-    return code or 0
+    exited = ended.value.code
+    assert isinstance(exited, int) or exited is None
+    return exited or 0
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -81,6 +81,30 @@ def test_the_exit_code_of_a_body_is_that_of_the_command() -> None:
 def test_a_bug_is_a_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run("act", body=raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("error", [UsageError("no"), SlipwayError("no"), ZeroDivisionError("no")])
+def test_a_task_whose_codes_say_something_has_one_for_not_coming_to_its_end(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("act", body=raising(error), code=3) == 3
+    told = capsys.readouterr().err
+    assert told == "error: no\n" or "Traceback" in told
+    assert run("act", body=lambda: 2, code=3) == 2
+    assert run("act", body=raising(KeyboardInterrupt()), code=3) == 130
+
+
+@pytest.mark.parametrize("words", [["--rate", "fast"], ["--profil", "smoke"], ["--workers", "many"], ["--rate"]])
+def test_a_load_test_that_is_asked_for_wrongly_is_no_verdict(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("load", *words) == 3
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "./invoke load --help" in told
+
+
+def test_a_value_of_another_kind_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench.images", "--runs", "many") == 2
+    assert capsys.readouterr().err.startswith("error: bench.images: invalid literal for int()")
 
 
 def test_an_error_is_red_on_a_terminal_unless_colours_are_unwanted(

@@ -112,7 +112,7 @@ def test_what_a_pod_said_that_is_gone_by_now_is_still_found() -> None:
 
 
 def test_an_id_that_nobody_wrote_is_not_found() -> None:
-    with finder(Cluster(cart_1=[line(ids(1)[0]), line("load-r2-0-2")])) as reading:
+    with finder(Cluster(cart_1=[line(ids(1)[0]), line("load-r2-0-2"), line("load-r1-000007-tidy")])) as reading:
         assert reading.found(ids(1, 2), timeout=0.1) == 1
 
 
@@ -132,10 +132,12 @@ def test_logs_that_cannot_be_read_are_not_taken_for_silent(trouble: Callable[[Cl
         assert reading.found(ids(1), timeout=0.1) is None
 
 
-def test_more_ids_than_are_kept_are_not_taken_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "_MOST_IDS", 2)
-    with finder(Cluster(cart_1=[line(one) for one in ids(1, 2, 3)])) as reading:
-        assert reading.found(ids(1, 2, 3), timeout=0.1) is None
+def test_of_an_hour_s_ids_those_are_kept_that_may_be_asked_for() -> None:
+    cluster = Cluster(cart_1=[line(one) for one in ids(*range(60_000))])
+    with Finder(cluster, "stage", SERVICES, RUN, each=20) as reading:
+        assert reading.found(ids(20, 59_980)) == 2
+        assert reading.found(ids(3, 20), timeout=0.1) == 1
+        assert len(vars(reading)["_found"]) == 3000
 
 
 def test_reading_ends_with_the_block() -> None:

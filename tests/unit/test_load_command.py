@@ -11,7 +11,7 @@ from slipway import access, load
 from slipway.errors import SlipwayError, UsageError
 from slipway.gitops import Published
 from slipway.load import keeping, running
-from slipway.load.model import ENVIRONMENT_CODE, INVALID, Asked, Run
+from slipway.load.model import ENVIRONMENT_CODE, INVALID, PASS, Asked, Run
 from slipway.progress import Progress
 from slipway.settings import ROOT, Settings
 from tests.unit.loadruns import run as made_run
@@ -32,14 +32,31 @@ def test_what_cannot_be_asked_for_is_no_invalid_test(settings: Settings, monkeyp
     assert caught.value.exit_code == ENVIRONMENT_CODE
 
 
-def test_what_goes_wrong_after_the_test_is_no_failed_test(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [SlipwayError("stage runs something else by now"), ConnectionError("reset by the Git server")])
+def test_a_passed_test_that_the_pipeline_cannot_be_told_of_is_shown_and_counts_for_nobody(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise SlipwayError("stage runs something else by now")
+        raise error
 
     Pipeline(monkeypatch, commit="")
     monkeypatch.setattr(keeping, "record", refuse)
-    with pytest.raises(SlipwayError, match="something else") as caught:
-        driven(settings, monkeypatch, made_run())
+    made = driven(settings, monkeypatch, made_run())
+    assert (made.code, made.run.verdict.outcome, made.unrecorded) == (ENVIRONMENT_CODE, PASS, str(error))
+    console = Console(width=160)
+    with console.capture() as captured:
+        load.show_made(made, console)
+    assert "PASS" in captured.get()
+    assert f"The pipeline does not know that v0.2.0 passed: {error}" in captured.get()
+
+
+def test_a_disk_that_is_full_is_no_failed_test(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "/state/run.json")
+
+    monkeypatch.setattr(running, "run", refuse)
+    with pytest.raises(SlipwayError, match=r"/state/run\.json: No space left") as caught:
+        load.load(settings, Asked(), progress=Progress())
     assert caught.value.exit_code == ENVIRONMENT_CODE
 
 

@@ -169,7 +169,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return told
 
 
-def run(kube: Kube, folder: Path) -> tuple[Client, list[Second]]:
+def run(kube: Kube, folder: Path, **more: Any) -> tuple[Client, list[Second]]:
     told: list[Second] = []
     made = generator.in_cluster(
         kube,
@@ -182,8 +182,14 @@ def run(kube: Kube, folder: Path) -> tuple[Client, list[Second]]:
         folder=folder,
         on_second=told.append,
         phase=Phase("load"),
+        **more,
     )
     return made, told
+
+
+def test_a_generator_runs_on_the_nodes_that_were_asked_for(rendered: dict[str, Any], tmp_path: Path) -> None:
+    run(FakeKube(), tmp_path, nodes={"slipway.dev/pool": "load"})
+    assert rendered["nodeSelector"] == {"slipway.dev/pool": "load"}
 
 
 def test_jobs_are_made_read_and_removed_and_their_log_is_kept(rendered: dict[str, Any], tmp_path: Path) -> None:
@@ -196,6 +202,7 @@ def test_jobs_are_made_read_and_removed_and_their_log_is_kept(rendered: dict[str
     assert kube.deleted == ["Job load-r1-master"]
     assert (rendered["run"], rendered["workers"], rendered["order"]) == ("r1", PLAN.workers, "{}")
     assert rendered["deadlineSeconds"] > PLAN.seconds + PLAN.drain
+    assert rendered["nodeSelector"] == {}
     kept = (tmp_path / generator.LOG).read_text().splitlines()
     assert kept == [line for line in LOG if '"piece"' not in line]
     assert (tmp_path / generator.ORDER).read_text() == "{}"

@@ -40,7 +40,9 @@ asked = st.builds(
     st.sampled_from(["", "plateau", "after"]),
     st.none() | seconds,
 )
-happenings = st.lists(started | ended | asked, max_size=20)
+broke = st.builds(lambda why: lambda books: books.broke("browse", why), st.sampled_from(["KeyError: 'id'", "TypeError"]))
+counted = st.builds(lambda by: lambda books: books.counts.update({"orders_unsure": by}), st.sampled_from([1, -1]))
+happenings = st.lists(started | ended | asked | broke | counted, max_size=20)
 
 Happening = Callable[[Ledger], None]
 

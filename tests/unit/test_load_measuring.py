@@ -53,6 +53,8 @@ def test_a_prometheus_that_saw_everything_lacks_nothing(source: Prometheus) -> N
         "p99",
         "p95 of all",
         "p99 of all",
+        "requests of all",
+        "errors of all",
         "in flight",
         "cpu",
         "memory",
@@ -64,7 +66,8 @@ def test_a_prometheus_that_saw_everything_lacks_nothing(source: Prometheus) -> N
 
 def test_every_course_tells_the_query_that_gave_it_word_for_word(server: Scraped, source: Prometheus) -> None:
     for one in measured(source).series:
-        assert one.query in server.asked
+        # Of a sum that is the selector of its counters, whose samples were asked for over a time.
+        assert one.query in server.asked or [asked for asked in server.asked if asked.startswith(f"{one.query}[")]
         assert one.points
 
 
@@ -74,6 +77,49 @@ def test_what_is_judged_is_taken_of_all_requests_since_the_first_phase_that_coun
     assert {at for at, _ in cart.points} == {ASKED.until}
     [whole] = [one for one in measured(source).series if (one.name, one.service) == ("p99 of all", "cart")]
     assert "[67s]" in whole.query
+
+
+def of_all(source: Prometheus, name: str, service: str = "cart", **more: Any) -> float:
+    [one] = [one for one in measured(source, **more).series if (one.name, one.service) == (f"{name} of all", service)]
+    [(_, value)] = one.points
+    return value
+
+
+def test_percentiles_are_those_of_the_phases_that_count_and_the_scrape_after_them(source: Prometheus) -> None:
+    [cart] = [
+        one
+        for one in measured(source, since=BEGAN + 10, judged=BEGAN + 40).series
+        if (one.name, one.service) == ("p99 of all", "cart")
+    ]
+    assert "[35s]" in cart.query
+    assert {at for at, _ in cart.points} == {BEGAN + 40 + GAP}
+    [late] = [one for one in measured(source, judged=ENDED + 99).series if (one.name, one.service) == ("p99 of all", "cart")]
+    assert {at for at, _ in late.points} == {ASKED.until}, "nobody looks further than what was scraped"
+
+
+def test_the_errors_of_a_burst_count_that_began_with_the_first_one(server: Scraped, source: Prometheus) -> None:
+    """Two pods that serve four a second all the while; one of them fails nine requests, all before it is scraped again."""
+    assert (of_all(source, "requests"), of_all(source, "errors")) == (480, 0)
+    burst = ({"service": "cart", "pod": "cart-1", "status": "503"}, [(at, 9.0) for at in ticks(BEGAN + 30)])
+    server.raw["http_requests_total"].append(burst)
+    assert (of_all(source, "requests"), of_all(source, "errors")) == (489, 9)
+
+
+def test_errors_after_the_last_phase_that_counts_are_not_judged(server: Scraped, source: Prometheus) -> None:
+    late = ({"service": "cart", "pod": "cart-1", "status": "503"}, [(at, 9.0) for at in ticks(BEGAN + 50)])
+    server.raw["http_requests_total"].append(late)
+    assert of_all(source, "errors", judged=BEGAN + 40) == 0
+    assert of_all(source, "errors", judged=BEGAN + 45) == 9
+    assert of_all(source, "requests", since=BEGAN + 20, judged=BEGAN + 35) == 2 * 4 * 20
+
+
+def test_requests_that_nobody_counted_are_missing_of_whom_some_were_sent_to(server: Scraped, source: Prometheus) -> None:
+    served = server.raw["http_requests_total"]
+    server.raw["http_requests_total"] = [(labels, points) for labels, points in served if labels["service"] != "cart"]
+    assert [text for text in measured(source).missing if text.startswith("requests of all of cart: nothing answers ")]
+    assert measured(source, busy=frozenset({"orders"})).missing == ()
+    server.refuses = {"5.."}
+    assert [text for text in measured(source).missing if text.startswith("requests of all: ")]
 
 
 def test_a_rate_is_taken_over_two_scrapes_at_least() -> None:
@@ -154,20 +200,41 @@ def test_one_missed_look_is_none(server: Scraped, source: Prometheus) -> None:
     assert measured(source).missing == ()
 
 
-def test_a_service_that_could_not_be_scraped_is_told_though_others_were(server: Scraped, source: Prometheus) -> None:
-    courses = server.raw["up"]
+def silenced(server: Scraped, begin: float, end: float) -> None:
+    """Let both pods of a service answer nobody between two moments."""
     server.raw["up"] = [
-        (labels, [(at, 0.0 if labels["service"] == "cart" and BEGAN + 20 < at < BEGAN + 45 else 1.0) for at, _ in points])
-        for labels, points in courses
+        (labels, [(at, 0.0 if labels["service"] == "cart" and begin < at < end else 1.0) for at, _ in points])
+        for labels, points in server.raw["up"]
     ]
-    [text] = measured(source).missing
-    assert text.startswith("up of cart: nothing was scraped for 25 s")
 
 
-def test_one_pod_that_could_not_be_scraped_is_no_hole_while_the_other_was(server: Scraped, source: Prometheus) -> None:
+def test_a_service_that_does_not_answer_whoever_looks_is_down_and_no_hole(server: Scraped, source: Prometheus) -> None:
+    assert measured(source).down == dict.fromkeys(SERVICES, 0.0)
+    silenced(server, BEGAN + 20, BEGAN + 45)
+    seen = measured(source)
+    assert (seen.missing, seen.down) == ((), {"cart": 25.0, "orders": 0.0, "storefront": 0.0})
+    silenced(server, BEGAN + 50, BEGAN + 60)
+    assert measured(source).down["cart"] == 0.0, "one look that was not answered is none"
+
+
+def test_what_a_service_that_is_down_would_say_of_itself_is_not_missing(server: Scraped, source: Prometheus) -> None:
+    silenced(server, BEGAN - 99, ENDED + 99)
+    server.silent = {"cart"}
+    for name in ("process_cpu_seconds_total", "http_requests_total"):
+        server.raw[name] = [(labels, points) for labels, points in server.raw[name] if labels["service"] != "cart"]
+    seen = measured(source)
+    assert seen.down["cart"] == ASKED.until - BEGAN
+    assert [text.partition(":")[0] for text in seen.missing] == ["restarts of cart"], "others tell of its restarts"
+    cut(server, BEGAN - 99, ENDED + 99, service="cart")
+    assert [text for text in measured(source).missing if "up of cart: nothing was scraped" in text], "nobody looked"
+    assert "cart" not in measured(source).down
+
+
+def test_one_pod_that_could_not_be_scraped_is_no_trouble_while_the_other_was(server: Scraped, source: Prometheus) -> None:
     first, *rest = server.raw["up"]
     server.raw["up"] = [(first[0], [(at, 0.0) for at, _ in first[1]]), *rest]
-    assert measured(source).missing == ()
+    seen = measured(source)
+    assert (seen.missing, seen.down["cart"]) == ((), 0.0)
 
 
 def test_a_prometheus_that_was_restarted_is_told_and_one_that_was_before_the_test_is_not(
@@ -242,6 +309,20 @@ def test_it_is_settled_when_every_pod_was_scraped_since(server: Scraped, source:
     assert "scrapes nothing of stage" in measuring.settle(source, "stage", ENDED, clock=FakeClock())
     away = Prometheus(f"http://prometheus.localhost:{free_port(19090)}")
     assert "does not answer" in measuring.settle(away, "stage", ENDED, clock=FakeClock())
+
+
+def test_what_a_limit_made_a_container_wait_for_is_settled_when_the_node_was_looked_at(
+    server: Scraped, source: Prometheus
+) -> None:
+    def settled(*limited: str) -> str:
+        return measuring.settle(source, "stage", ENDED, limited=limited, clock=FakeClock())
+
+    server.node = [("cart", ENDED - 20), ("orders", ENDED + 5)]
+    assert settled() == settled("orders") == ""
+    assert "not yet of how long cart had to wait" in settled("cart", "orders")
+    # A container that is gone is told of as it was, beside the one that came after it.
+    server.node.append(("cart", ENDED + 5))
+    assert settled("cart", "orders") == ""
 
 
 # --- pods

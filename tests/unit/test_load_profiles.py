@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -121,11 +122,41 @@ def test_a_plan_waits_longer_for_slow_senders(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "why"),
-    [({"rate": -1.0}, "--rate is -1"), ({"duration": -1.0}, "--duration"), ({"streams": {"slo": 1.0}}, "no stream slo; valid")],
+    [
+        ({"rate": -1.0}, "--rate is -1"),
+        ({"rate": math.nan}, "--rate is nan; it has to be a number above 0"),
+        ({"rate": math.inf}, "--rate is inf"),
+        ({"duration": -1.0}, "--duration"),
+        ({"duration": math.inf}, "--duration is inf"),
+        ({"workers": -1}, "--workers is -1"),
+        ({"workers": 101}, "100 are the most"),
+        ({"streams": {"slo": 1.0}}, "no stream slo; valid"),
+    ],
 )
 def test_what_cannot_be_planned_is_refused(file: Path, asked: dict[str, object], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         made(file, **asked)
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [("", {}), ("slipway.dev/pool=load", {"slipway.dev/pool": "load"}), ("load=", {"load": ""})],
+)
+def test_a_node_is_named_by_its_label(given: str, labels: dict[str, str]) -> None:
+    assert plan.nodes(Asked(nodes=given)) == labels
+
+
+@pytest.mark.parametrize("given", ["load", "=load", "a b=c", "a=b=c", "a=b,c=d"])
+def test_what_is_no_label_of_a_node_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match="it has to be KEY=VALUE"):
+        plan.nodes(Asked(nodes=given))
+    with pytest.raises(UsageError, match="sends from this host"):
+        plan.nodes(Asked(nodes="a=b", local=True))
+
+
+def test_the_chart_makes_as_many_workers_as_may_be_asked_for() -> None:
+    schema = json.loads((ROOT / "charts" / "load" / "values.schema.json").read_text())
+    assert schema["properties"]["workers"]["maximum"] == plan.MOST_WORKERS
 
 
 def test_a_run_is_called_by_its_time_and_fits_into_the_ids_that_services_take() -> None:
@@ -143,6 +174,8 @@ def test_the_order_says_the_same_to_the_generator_as_the_plan_to_us(tmp_path: Pa
     assert (told.run, told.keep, told.seconds) == ("r1", True, loads.PLAN.seconds)
     assert [vars(phase) for phase in told.phases] == [vars(phase) for phase in loads.PLAN.phases]
     assert told.prefix == "load-r1-"
+    assert told.each == plan.each(loads.PLAN) == 4
+    assert plan.each(replace(loads.PLAN, phases=loads.PLAN.phases[:1])) == 1
     for name in ("seed", "workers", "weights", "streams", "think", "patience", "drain"):
         assert getattr(told, name) == getattr(loads.PLAN, name)
 

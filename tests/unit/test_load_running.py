@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from slipway import gitops
 from slipway.access import Access
 from slipway.errors import UsageError
-from slipway.load import around, running
+from slipway.load import around, figures, report, running, show
 from slipway.load.model import Asked
 from slipway.progress import Phase
 from slipway.records import Entry, Record
 from slipway.settings import ROOT, Settings
-from tests.unit import loads
+from tests.unit import loadruns, loads
 from tests.unit.fakes import Screen
 
 SETTINGS = Settings(ROOT, Path("/nowhere"), "test")
@@ -133,6 +135,27 @@ def test_a_service_that_was_never_brought_there_is_named(monkeypatch: pytest.Mon
 def test_an_environment_that_nobody_knows_is_the_user_s_mistake() -> None:
     with pytest.raises(UsageError, match="no environment 'stag'"):
         around.target(FakeAccess(), Asked(environment="stag"))
+
+
+REMAINS = [
+    ({"carts": 100, "orders": 100}, ""),
+    ({}, ""),
+    ({"carts": 100, "orders": None}, "nobody could remove the orders; all begin with load-20270115-080001-0001"),
+    ({"carts": 98, "orders": 0}, "98 of 100 carts were removed, and 0 of 100 orders were removed; all begin with load-"),
+]
+
+
+@pytest.mark.parametrize(("removed", "said"), REMAINS)
+def test_test_data_that_are_still_there_are_told_in_the_table_and_on_the_page(removed: dict[str, int | None], said: str) -> None:
+    run = loadruns.run()
+    run = replace(run, client=replace(run.client, removed=removed))
+    console = Console(file=io.StringIO(), width=200)
+    with console.capture() as captured:
+        show.show(run, console)
+    page = report.page(SETTINGS, run)
+    assert figures.left(run).startswith(said) if said else figures.left(run) == ""
+    assert (figures.left(run) in captured.get(), "Test data are left in stage" in captured.get()) == (True, bool(said))
+    assert (figures.left(run) in page, "Left behind" in page) == (True, bool(said))
 
 
 def test_the_machine_and_the_tools_are_told() -> None:

@@ -36,9 +36,18 @@ def journey(**fields: Any) -> Evidence:
     browse, checkout = CLIENT.journeys
     other = replace(browse, **fields)
     last = CLIENT.seconds[-1]
+    # Each journey that is left is one that a worker had to end.
+    one, two = CLIENT.workers
+    ended = (replace(one, unfinished=other.unfinished - browse.unfinished), two)
     differs = {name: getattr(other, name) - getattr(browse, name) for name in ("planned", "started", "ok", "failed")}
     seconds = (*CLIENT.seconds[:-1], replace(last, **{name: getattr(last, name) + by for name, by in differs.items()}))
-    return changed("client", journeys=(other, checkout), seconds=seconds)
+    return changed("client", journeys=(other, checkout), seconds=seconds, workers=ended)
+
+
+def lost_journey() -> Evidence:
+    """A customer who began, and of whom nothing was heard again."""
+    seen = journey(ok=299, unfinished=1)
+    return replace(seen, client=replace(seen.client, workers=CLIENT.workers))
 
 
 def front(**fields: Any) -> Evidence:
@@ -72,6 +81,7 @@ OTHER = Pod("cart", "cart-3", "sha256:" + "9" * 64, 0, "2027-01-15T07:00:00Z")
 # What makes a measurement worthless: the rule, and what was changed.
 # The load that counts is on from ten to fifty seconds after the begin.
 IN_TIME = Change("rollout", loads.BEGAN + 10, loads.BEGAN + 30)
+FAILED = replace(IN_TIME, failed="cart never came up")
 
 DISTRUST: list[tuple[str, str, Evidence]] = [
     ("pods were replaced", "changed", changed("pods", after=tuple(replace(pod, name=f"{pod.name}-new") for pod in pods()))),
@@ -81,8 +91,9 @@ DISTRUST: list[tuple[str, str, Evidence]] = [
     ("a worker never came", "workers-lost", changed("client", workers=CLIENT.workers[:1])),
     ("one worker more than there should be", "workers-lost", changed("client", expected_workers=1)),
     ("no worker was expected", "workers-lost", changed("client", expected_workers=0, workers=())),
-    ("the master failed", "workers-lost", changed("client", exit_codes={"master": 3, "worker-1": 0})),
-    ("a worker was killed", "workers-lost", changed("client", exit_codes={"master": 0, "worker-1": -9})),
+    ("the master failed", "workers-lost", changed("client", exit_codes={**CLIENT.exit_codes, "master": 3})),
+    ("a worker was killed", "workers-lost", changed("client", exit_codes={**CLIENT.exit_codes, "worker-1": -9})),
+    ("nobody knows how a worker ended", "workers-lost", changed("client", exit_codes={"master": 0, "worker-1": 0})),
     ("nobody knows how the processes ended", "workers-lost", changed("client", exit_codes={})),
     ("a worker was busy with itself", "generator-saturated", workers(cpu_p95=0.81)),
     ("nobody measured a worker's cpu", "generator-saturated", workers(cpu_p95=NONE)),
@@ -118,6 +129,9 @@ DISTRUST: list[tuple[str, str, Evidence]] = [
     ("a journey is neither ok nor failed", "books", journey(ok=299)),
     ("a journey ended twice", "books", journey(failed=1)),
     ("more were started than came", "books", journey(planned=299)),
+    ("a journey is nowhere when the test is over", "books", workers(unfinished=1)),
+    ("a journey is lost, and nobody had to end it", "books", lost_journey()),
+    ("nobody knows whom a worker had to end", "books", workers(unfinished=NONE)),
     ("the seconds lack a journey", "books", changed("client", seconds=CLIENT.seconds[1:])),
     ("a sampled request is in no log", "books", changed("books", found=1)),
     ("nobody could read the logs", "books", changed("books", found=NONE)),
@@ -132,8 +146,9 @@ DISTRUST: list[tuple[str, str, Evidence]] = [
     ("a limit's endpoint was never asked", "threshold", changed(limits=(Threshold("cart", "PUT /carts", "p95", 1.0),))),
     ("a limit's service was never asked", "threshold", changed(limits=(Threshold("catalog", "", "errors", 1.0),))),
     ("a limit's course is not there", "threshold", without("p99 of all")),
-    ("the requests of a limit's ratio are not there", "threshold", without("requests")),
-    ("the errors of a limit's ratio are not there", "threshold", without("errors")),
+    ("the requests of a limit's ratio are not there", "threshold", without("requests of all")),
+    ("the errors of a limit's ratio are not there", "threshold", without("errors of all")),
+    ("nobody knows whether a service answered Prometheus", "down", server("down", cart=None)),
     ("there is no limit", "threshold", changed(limits=())),
 ]
 
@@ -154,7 +169,9 @@ BROKEN: list[tuple[str, str, Evidence]] = [
     ),
     ("customers did not get all that they came for", "delivered", journey(ok=290, failed=10)),
     ("journeys were never answered", "1 journeys were still waiting 15 s after the last arrival", journey(ok=299, unfinished=1)),
-    ("the services counted errors", "cart server errors", course("errors", 1.0)),
+    ("the services counted errors", "cart server errors", course("errors of all", 5.0)),
+    ("a service answered nobody who watches it", "cart did not answer Prometheus for 20 s", server("down", cart=20.0)),
+    ("a change failed", "the rollout failed under the load: cart never came up", changed(change=FAILED)),
     ("the services were slow by their own account", "cart server p99", course("p99 of all", 0.31)),
     ("one in twenty was slow by the services' account", "cart server p95", course("p95 of all", 0.21)),
     ("a container was restarted, Prometheus says", "cart restarts", server("restarts", cart=1)),
@@ -170,9 +187,48 @@ def test_a_good_test_passes_and_says_what_was_looked_at() -> None:
     assert {check.rule for check in made.checked} == {
         *(rule.__name__.replace("_", "-") for rule in trust.RULES),
         "unanswered",
+        "down",
         "threshold",
     }
     assert len([check for check in made.checked if check.rule == "threshold"]) == len(GOOD.limits)
+
+
+BUSY_PART = (CLIENT.endpoints[0], CLIENT.endpoints[1])
+
+
+def test_a_build_that_breaks_everything_fails_though_others_were_asked_nothing() -> None:
+    """The storefront refuses everybody, so nobody comes to ask cart and orders: what nobody could look at is told after it."""
+    ends = tuple(replace(one, failures=one.requests, errors={"status 500": one.requests}) for one in BUSY_PART)
+    made = judged(
+        replace(
+            journey(ok=0, failed=300),
+            client=replace(journey(ok=0, failed=300).client, endpoints=ends),
+            server=without("requests of all").server,
+        )
+    )
+    assert (made.outcome, made.reasons[0].said) == (FAIL, "errors is 1, allowed is <= 0.001")
+    assert "could not be looked at" in made.reasons[-1].said
+    assert judged(replace(GOOD, client=replace(CLIENT, endpoints=BUSY_PART))).outcome == INVALID
+
+
+def test_a_service_that_answers_nobody_owes_prometheus_nothing() -> None:
+    quiet = {name: value for name, value in SERVER.saturated.items() if name != "cart"}
+    assert judged(changed("server", down={**SERVER.down, "cart": 30.0}, saturated=quiet)).outcome == FAIL
+    assert judged(changed("server", saturated=quiet)).outcome == INVALID
+
+
+def test_a_change_that_failed_fails_the_test_whatever_it_left_behind_and_however_long_it_took() -> None:
+    after = tuple(replace(pod, digest="sha256:" + "7" * 64) for pod in pods())
+    seen = replace(GOOD, pods=replace(GOOD.pods, after=after), change=replace(FAILED, end=loads.BEGAN + 300))
+    assert judged(seen).outcome == FAIL
+    assert judged(replace(seen, change=replace(FAILED, begin=loads.BEGAN + 1))).outcome == INVALID
+    assert judged(replace(seen, change=replace(IN_TIME, end=loads.BEGAN + 40))).outcome == INVALID
+
+
+def test_a_generator_on_the_host_ends_as_one_process() -> None:
+    local = changed("target", local=True)
+    assert judged(replace(local, client=replace(CLIENT, exit_codes={"load": 0}))).outcome == PASS
+    assert judged(changed("client", exit_codes={"load": 0})).outcome == INVALID
 
 
 def test_a_change_under_the_load_that_counts_is_no_trouble() -> None:
@@ -264,6 +320,11 @@ def test_a_pod_that_ended_may_have_counted_what_nobody_scraped() -> None:
     seen = replace(GOOD, pods=replace(GOOD.pods, after=left), books=replace(GOOD.books, requests_served=1185.0), change=IN_TIME)
     assert judged(seen).outcome == PASS
     assert judged(replace(seen, pods=GOOD.pods)).outcome == INVALID
+    first, *rest = pods()
+    again = replace(GOOD.pods, after=(replace(first, restarts=1), *rest))
+    assert judged(replace(seen, pods=again, change=None)).outcome == FAIL, "the restart is its failure, and the books balance"
+    silent = replace(SERVER, down={**SERVER.down, "cart": 30.0})
+    assert judged(replace(seen, pods=GOOD.pods, change=None, server=silent)).outcome == FAIL, "what it counted nobody was told"
     assert judged(replace(seen, books=replace(GOOD.books, requests_served=1300.0))).outcome == INVALID
 
 

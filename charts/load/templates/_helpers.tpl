@@ -62,6 +62,18 @@ spec:
       nodeSelector:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+      {{- if gt (int .number) 1 }}
+      # Several of them on one node share its cores; where there are more nodes, each gets one of its own.
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              app.kubernetes.io/name: load
+              app.kubernetes.io/component: {{ .part }}
+              slipway.dev/load-run: {{ .top.Values.run | quote }}
+      {{- end }}
       securityContext:
         runAsNonRoot: true
         runAsUser: 65532

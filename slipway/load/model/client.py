@@ -111,10 +111,11 @@ class Worker:
     Attributes:
         lost: Whether it was gone before it had told its results.
         cpu_max: The most of one core that it used in a second; None when nobody measured.
-        cpu_p95: The same for 95 of 100 seconds.
-        late_p99: Seconds that it started journeys late, for 99 of 100 of them.
-        late_max: The same for the latest.
+        cpu_p95: The same for 95 of 100 seconds, in the worst minute or so of those that count.
+        late_p99: Seconds that it started journeys late, for 99 of 100 of them, in the worst minute or so likewise.
+        late_max: The same for the latest of all.
         journeys: How many it started.
+        unfinished: How many of them it had to end, by its own count and not by the books; None when it could not tell.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Worker:
     late_p99: float | None
     late_max: float | None
     journeys: int
+    unfinished: int | None
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,11 @@ class Client:
 
     Attributes:
         began: The moment of the plan's begin.
-        ended: The moment at which the last journey had ended or was given up.
+        ended: The moment at which the last journey had ended or was given up, and the carts were removed.
         sampled: Ids of requests that were answered, to be looked for in the services' logs.
         orders_accepted: Orders that were acknowledged to this test's customers, each counted once.
-        orders_unsure: Orders that were asked for, and nobody knows whether they were accepted (no answer, or a 5xx).
+        orders_unsure: Orders that were asked for, and nobody knows whether they were accepted (no answer, a 5xx, or
+            the customer was ended before).
         sent: Requests that were sent, by service, whichever phase: those that made and removed the test's data too.
         answered: Of these, those that got an answer, whatever it said: the services have counted at least these.
         carts: Carts that the journeys wrote to.

@@ -20,6 +20,7 @@ class Asked:
         duration: Seconds of the counted phases all together; 0 for the profile's own.
         seed: What the arrivals and the journeys' choices follow from.
         workers: Processes that send; 0 for the profile's own.
+        nodes: The label of the nodes on which they do ("KEY=VALUE"); empty for any.
         streams: Share of the journeys by how their connections are made; empty for the profile's own.
         keep: Whether the test's data stay in the environment.
         during: What to change in the environment while the load is on: rollout, promotion or rollback; empty for nothing.
@@ -38,6 +39,7 @@ class Asked:
     keep: bool = False
     during: str = ""
     user: str = "developer"
+    nodes: str = ""
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,14 @@ class Change:
     Attributes:
         kind: rollout, promotion or rollback.
         begin: The moment at which it began.
-        end: The moment at which it was done.
+        end: The moment at which it was done, or had failed.
+        failed: Why it was not done; empty when it was.
     """
 
     kind: str
     begin: float
     end: float
+    failed: str = ""
 
 
 @dataclass(frozen=True)

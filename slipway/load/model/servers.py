@@ -29,7 +29,8 @@ class Server:
 
     Attributes:
         missing: Queries that answered nothing.
-        scrapes: Samples of `up` that were 1, by service, while the test ran.
+        scrapes: Samples of `up`, by service, while the test ran: how often Prometheus looked, whether it was answered or not.
+        down: The longest, in seconds, that no pod of a service answered it though it looked; 0 for less than a missed scrape.
         restarts: How many containers were restarted meanwhile, by service.
         throttled: Share of the scheduler's periods in which a container had to wait for its limit, by service.
         saturated: The most of its limit of processor time that any pod used, by service; 1 is all of it.
@@ -38,6 +39,7 @@ class Server:
     series: tuple[Series, ...]
     missing: tuple[str, ...]
     scrapes: Mapping[str, int]
+    down: Mapping[str, float]
     restarts: Mapping[str, int]
     throttled: Mapping[str, float]
     saturated: Mapping[str, float]
