@@ -524,9 +524,9 @@ LOAD = FLAGS | {
     "profile": "smoke (default), average, stress, spike, soak, breakpoint, or steady (default with --during)",
     "rate": "journeys per second at the profile's highest (default: the profile's)",
     "release": "refuse to test any other release; with --during, what to promote or to go back to",
-    "first": "the release that is the measure, as vX.Y.Z",
-    "second": "the release that is compared with it",
-    "runs": "of each release, and of the first one against itself (default: 5)",
+    "first": "the release that is the measure, as vX.Y.Z; or runs of it that are kept, with commas between",
+    "second": "the release, or the runs, that are compared with it",
+    "runs": "of each release, and of the first one against itself (default: 6)",
     "run": "the run, or how its name begins (default: the last one)",
 }
 
@@ -573,14 +573,15 @@ def load_compare(
     user: str = "",
     name: str = "",
     json: bool = False,
-) -> None:
-    """Run two releases in turns in stage: is the second better or worse, or can nobody tell?"""
+) -> int:
+    """Run two releases in turns: the second is as good (exit 0), worse (1), or unknown (2)."""
     from slipway import load, settings
     from slipway.progress import Progress
 
     asked = load.Asked(profile=profile, rate=rate, duration=duration, user=cli.user(user))
     told = load.compared(settings.load(name), first, second, asked, runs=runs, progress=Progress())
     cli.answer(told, json=json, show=load.show_compared)
+    return told.code
 
 
 @door("Load", name="runs")

@@ -121,6 +121,13 @@ class Roads:
         self._tell_locust(method, name, patience, 0, TimeoutError(trouble))
         return Answer(0, trouble=trouble)
 
+    @property
+    def stale(self) -> int:
+        """Kept connections that were found closed by the servers while nothing was asked on them, so far."""
+        # Those of the other kind are closed as they were asked to be.
+        pools: list[Any] = [session.client.clientpool for (stream, _), session in self._pools.items() if stream == KEEP_ALIVE]
+        return sum(pool.stale for pool in pools)
+
     def _session(self, stream: str, base: str) -> FastHttpSession:
         key = stream, base
         if key not in self._pools:

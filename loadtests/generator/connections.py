@@ -40,6 +40,13 @@ class _Watched(ConnectionPool):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def _readable(wire: Any) -> bool:
+    # `select` refuses descriptors above 1023, which a generator of thousands of customers has.
+    looked = _poll()
+    looked.register(wire.fileno(), select.POLLIN)
+    return bool(looked.poll(0))
+
+
 class Pool(HTTPClientPool):
     """A client for each place, none of which sends anything twice."""
 
@@ -61,3 +68,9 @@ class Pool(HTTPClientPool):
             watched.size = -1
             client._connection_pool = watched
         return client
+
+    @property
+    def stale(self) -> int:
+        """How many kept connections the servers had closed while they were idle, to every place."""
+        clients: list[Any] = list(self.clients.values())
+        return sum(client._connection_pool.stale for client in clients)

@@ -12,7 +12,8 @@ from typing import Any
 import gevent
 
 from .arrivals import Arrival, phase_at
-from .asking import Answer, Roads
+from .asking import SLOW, Answer, Roads
+from .closed import Closed, users
 from .journeys import JOURNEYS, Shelf, Wrong
 from .ledger import Ledger
 from .order import Order
@@ -33,6 +34,7 @@ class Work:
         ledger: Books since they were last sent.
         under_way: Journeys that were started and have not ended.
         carts: Carts that were written to.
+        closed: The users of a closed client, who send what they are free for.
     """
 
     order: Order
@@ -44,6 +46,10 @@ class Work:
     under_way: int = 0
     carts: set[str] = field(default_factory=set[str])
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    closed: Closed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.closed = Closed(users(self.order))
 
     @property
     def now(self) -> float:
@@ -121,9 +127,14 @@ class Customer:
         if method == "POST":
             # Who is ended while waiting does not come back to say so.
             work.ledger.counts["orders_unsure"] += 1
-        answer = work.roads.ask(
-            stream, base, method, path, name=f"{service} {endpoint}", headers=told, body=body, patience=patience
-        )
+        user, sent = (work.closed.send() if self._arrival and stream != SLOW else None), work.now
+        try:
+            answer = work.roads.ask(
+                stream, base, method, path, name=f"{service} {endpoint}", headers=told, body=body, patience=patience
+            )
+        finally:
+            if user is not None:
+                work.closed.answered(user)
         error = answer.trouble or ("" if answer.status in expect else f"status {answer.status}")
         error = error or (check(answer) if check else "")
         if answer.status:
@@ -134,8 +145,18 @@ class Customer:
             at = work.now
             seconds = max(0.0, at - self._due - answer.held)
             phase = phase_at(work.order.phases, self._due)
-            where = (service, endpoint, self._arrival.journey)
-            work.ledger.asked(where, stream=stream, at=at, seconds=seconds, error=error, counted=bool(phase and phase.counted))
+            counted = bool(phase and phase.counted)
+            work.ledger.closed.counts["left_out"] += counted and user is None and stream != SLOW
+            work.ledger.asked(
+                (service, endpoint, self._arrival.journey),
+                stream=stream,
+                at=at,
+                seconds=seconds,
+                error=error,
+                counted=counted,
+                phase=phase.name if phase else "",
+                sent=None if user is None else max(0.0, at - sent),
+            )
             if answer.status and int(request.rpartition("-")[2]) % work.order.each == 0:
                 work.ledger.sampled.append(request)
         self._due = work.now + self._thought()

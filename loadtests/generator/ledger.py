@@ -34,6 +34,8 @@ class Ledger:
         endpoints: By service, name and journey; counted phases alone.
         journeys: By name.
         streams: By name.
+        phases: Requests by the phase that they were due in.
+        closed: Requests that a closed client would have sent, from when they were; counted phases alone.
         lateness: Of every journey's start.
         counts: Orders and carts.
         sent: Requests by service, with those that prepared and tidied up.
@@ -46,6 +48,8 @@ class Ledger:
         self.endpoints: defaultdict[tuple[str, str, str], Kind] = defaultdict(Kind)
         self.journeys: defaultdict[str, Kind] = defaultdict(Kind)
         self.streams: defaultdict[str, Kind] = defaultdict(Kind)
+        self.phases: defaultdict[str, Kind] = defaultdict(Kind)
+        self.closed = Kind()
         self.lateness = Times()
         self.counts: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
@@ -71,11 +75,33 @@ class Ledger:
         """A journey came to an answer that it did not know what to do with."""
         self.journeys[journey].errors[why] += 1
 
-    def asked(self, endpoint: tuple[str, str, str], *, stream: str, at: float, seconds: float, error: str, counted: bool) -> None:
-        """A request came to its end so many seconds after it was due; `error` says what was wrong, if anything."""
+    def asked(
+        self,
+        endpoint: tuple[str, str, str],
+        *,
+        stream: str,
+        at: float,
+        seconds: float,
+        error: str,
+        counted: bool,
+        phase: str = "",
+        sent: float | None = None,
+    ) -> None:
+        """A request came to its end so many seconds after it was due; `error` says what was wrong, if anything.
+
+        Args:
+            endpoint: Service, name and journey.
+            stream: How its connection was made.
+            at: Seconds since the plan's begin.
+            seconds: How long after it was due.
+            error: What was wrong.
+            counted: Whether the phase counts in which it was due.
+            phase: That phase; empty for none.
+            sent: Seconds since it was sent, if a closed client would have sent it.
+        """
         second = self.seconds[int(at)]
         second.latency.add(seconds)
-        kinds = [self.streams[stream], *([self.endpoints[endpoint]] if counted else [])]
+        kinds = [self.streams[stream], *([self.phases[phase]] if phase else []), *([self.endpoints[endpoint]] if counted else [])]
         for counts in (second.counts, *(kind.counts for kind in kinds)):
             counts["requests"] += 1
             counts["failures"] += bool(error)
@@ -83,6 +109,10 @@ class Ledger:
             kind.times.add(seconds)
             if error:
                 kind.errors[error] += 1
+        if counted and sent is not None:
+            self.closed.counts["requests"] += 1
+            self.closed.counts["failures"] += bool(error)
+            self.closed.times.add(sent)
 
     def merge(self, other: Ledger) -> None:
         """Take all of another's in."""
@@ -91,9 +121,10 @@ class Ledger:
             mine.counts.update(second.counts)
             mine.latency.merge(second.latency)
             mine.lateness.merge(second.lateness)
-        for own, others in ((self.journeys, other.journeys), (self.streams, other.streams)):
+        for own, others in ((self.journeys, other.journeys), (self.streams, other.streams), (self.phases, other.phases)):
             for name, kind in others.items():
                 _add(own[name], kind)
+        _add(self.closed, other.closed)
         for endpoint, kind in other.endpoints.items():
             _add(self.endpoints[endpoint], kind)
         self.lateness.merge(other.lateness)
@@ -111,6 +142,8 @@ class Ledger:
             "endpoints": [[*endpoint, _plain(kind)] for endpoint, kind in self.endpoints.items()],
             "journeys": {name: _plain(kind) for name, kind in self.journeys.items()},
             "streams": {name: _plain(kind) for name, kind in self.streams.items()},
+            "phases": {name: _plain(kind) for name, kind in self.phases.items()},
+            "closed": _plain(self.closed),
             "lateness": self.lateness.plain(),
             "counts": dict(self.counts),
             "sent": dict(self.sent),
@@ -130,6 +163,8 @@ class Ledger:
             made.endpoints[service, name, journey] = _kind(told)
         made.journeys.update({name: _kind(told) for name, told in plain["journeys"].items()})
         made.streams.update({name: _kind(told) for name, told in plain["streams"].items()})
+        made.phases.update({name: _kind(told) for name, told in plain["phases"].items()})
+        made.closed = _kind(plain["closed"])
         made.lateness = Times.of(plain["lateness"])
         for counts, name in ((made.counts, "counts"), (made.sent, "sent"), (made.answered, "answered")):
             counts.update(plain[name])

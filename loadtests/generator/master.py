@@ -20,7 +20,7 @@ from typing import Any
 import gevent
 from locust.env import Environment
 
-from . import order
+from . import closed, order
 from .arrivals import DRAIN, phase_at
 from .ledger import Ledger, Second
 from .telling import Seen, broken, endpoint, journey, outcome, turned_away, windows, worker
@@ -224,6 +224,8 @@ class Master:
             "carts": sum(one.carts for one in seen),
             "removed": {"carts": None if any(one.lost for one in seen) else sum(one.removed for one in seen)},
             "said": [*self._said, *turned_away(merged), *broken(merged)],
+            **closed.told(self._order, merged),
+            "stale": merged.counts["stale"],
         }
 
     def _locusts(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Worker:
         self._roads = Roads(environment, patience=self._order.patience)
         self._work = Work(self._order, 0, self._roads)
         self._known, self._told, self._stopped = Event(), Event(), Event()
-        self._index, self._sequence = 0, 0
+        self._index, self._sequence, self._stale = 0, 0, 0
         self._cpu: list[tuple[int, float]] = []
         self._runner.register_message(PREPARE, self._learn)
         self._runner.register_message(BEGIN, self._begin)
@@ -164,6 +164,8 @@ class Worker:
     def _send(self, kind: str, **more: Any) -> None:
         """Hand over the books since the last time; the master adds them up."""
         work = self._work
+        before, self._stale = self._stale, self._roads.stale
+        work.ledger.counts["stale"] += self._stale - before
         ledger, work.ledger = work.ledger, type(work.ledger)()
         told = {
             "index": self._index,

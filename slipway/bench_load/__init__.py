@@ -1,7 +1,7 @@
-"""What the load tests themselves can do and cost: the generator's ceiling, the shop's own, and the time beside the sending.
+"""What the load tests themselves can do and cost: the generator's ceiling, the shop's own, and what looking takes.
 
-The ceiling is what a core of the generator could send, by what a test took of one, beside what the barest client that keeps
-its connections open gets out of a core of this machine. The shop's is found by sending ever more until somebody has to wait.
+The generator's ceiling is found on the loopback interface against a server that does nothing, beside what a client that only
+sends gets out of a core there. The shop's is found by sending ever more until somebody has to wait.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slipway import access, httpload, names, ports
-from slipway.bench_load.found import Point, Price, price, saturation
+from slipway import access, names, ports
+from slipway.bench_load import ceiling, cost
+from slipway.bench_load.ceiling import Ceiling
+from slipway.bench_load.cost import Used
 from slipway.errors import SlipwayError
-from slipway.load import running
+from slipway.load import measuring, running
+from slipway.load.climb import Point, saturation
 from slipway.load.model import INVALID, Asked, Run
-from slipway.progress import Progress
+from slipway.progress import Phase, Progress
+from slipway.prometheus import Prometheus
 from slipway.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,9 +30,6 @@ __all__ = ["Report", "bench_load", "show"]
 # Where it is sent to: two pods of each service, as in prod, and nobody's work.
 ENVIRONMENT = "stage"
 
-# Of the barest client: seconds, connections, and what it asks. The gateway answers it by asking a service.
-FLOOR_SECONDS, FLOOR_CONNECTIONS, FLOOR_PATH = 3.0, 8, "/healthz"
-
 # The climb to where the shop has enough: journeys a second at its end, and seconds.
 CLIMB_RATE, CLIMB_SECONDS = 120.0, 120.0
 
@@ -38,46 +39,68 @@ class Report:
     """What was measured.
 
     Attributes:
-        price: What a request costs the generator.
-        floor: Requests that the barest client sends for each second of processor time.
+        ceiling: The most that a worker of the generator sends.
+        floor: Requests that a client which only sends gets answered for each second of a core's time.
         point: Where the shop has enough; None when it had not by the end of the climb.
         climb: Requests a second of the climb's best five seconds.
         aside: Seconds of an ordinary test in which nothing was sent: looking, waiting for the last scrape, tidying up.
         sending: Seconds of the same test in which something was.
+        used: Cores that those used who looked meanwhile.
         runs: The tests that these numbers are of.
     """
 
-    price: Price
+    ceiling: Ceiling
     floor: float
     point: Point | None
     climb: float
     aside: float
     sending: float
+    used: tuple[Used, ...]
     runs: tuple[str, ...]
 
     @property
     def ratio(self) -> float:
-        """How many requests the barest client sends for one of the generator's."""
-        return round(self.floor / self.price.per_core, 1)
+        """How many requests the client that only sends gets out of a core for one of the generator's."""
+        return round(self.floor / self.ceiling.per_core, 1)
 
 
 def bench_load(settings: Settings, *, progress: Progress) -> Report:
-    """What load tests can do and cost on this machine, by two of them against stage.
+    """What load tests can do and cost on this machine: steps on the loopback interface, and two tests against stage.
 
     Raises:
         SlipwayError: A test could not be made, or nobody can trust what it measured.
     """
     with progress.showing():
-        with progress.phase("the barest client") as phase:
-            floor = _floor(settings)
-            phase.say(f"{floor:g} requests per core")
-        began = time.monotonic()
+        with ceiling.server() as port:
+            with progress.phase("a client that only sends") as phase:
+                floor = ceiling.floor(port)
+                phase.say(f"{floor:g} requests per core")
+            with progress.phase("the generator's ceiling") as phase:
+                found = _ceiling(settings, port, phase)
+                phase.say(f"{found.per_core:g} requests per core")
+        began, own, clock = time.time(), time.process_time(), time.monotonic()
         ordinary = _measured(settings, Asked(ENVIRONMENT), progress)
-        whole = time.monotonic() - began
+        whole, mine = time.monotonic() - clock, time.process_time() - own
+        prometheus = Prometheus(names.url("prometheus", port=access.open(settings).port), timeout=measuring.TIMEOUT)
+        looked = (*cost.used(prometheus, began, time.time()), Used(cost.COMMAND, None, round(mine / whole, 3), "its own clock"))
         climb = running.run(settings, Asked(ENVIRONMENT, "breakpoint", rate=CLIMB_RATE, duration=CLIMB_SECONDS), progress)
     sending = ordinary.client.ended - ordinary.client.began
     point, most = saturation(climb)
-    return Report(price(ordinary), floor, point, most, round(whole - sending, 1), round(sending, 1), (ordinary.id, climb.id))
+    return Report(
+        ceiling=found,
+        floor=floor,
+        point=point,
+        climb=most,
+        aside=round(whole - sending, 1),
+        sending=round(sending, 1),
+        used=looked,
+        runs=(ordinary.id, climb.id),
+    )
+
+
+def _ceiling(settings: Settings, port: int, phase: Phase) -> Ceiling:
+    url = f"http://{ports.LOOPBACK}:{port}"
+    return ceiling.ceiling(lambda rate: ceiling.step(settings, url, rate, phase), phase.say)
 
 
 def _measured(settings: Settings, asked: Asked, progress: Progress) -> Run:
@@ -88,36 +111,13 @@ def _measured(settings: Settings, asked: Asked, progress: Progress) -> Run:
     return made
 
 
-def _floor(settings: Settings) -> float:
-    """Requests that the barest client sends for each second of processor time.
-
-    Raises:
-        SlipwayError: It got no answer.
-    """
-    load = httpload.Load(
-        ports.LOOPBACK,
-        access.open(settings).port,
-        FLOOR_PATH,
-        headers={"Host": names.host_name("catalog", ENVIRONMENT)},
-        connections=FLOOR_CONNECTIONS,
-        seconds=FLOOR_SECONDS,
-    )
-    try:
-        sent = httpload.run(load)
-    except OSError as error:
-        raise SlipwayError(f"the catalog of {ENVIRONMENT} cannot be reached: {error}. `./invoke status` says why.") from error
-    used = sent.busy * sent.seconds
-    if not sent.answers or used <= 0:
-        raise SlipwayError(f"the catalog of {ENVIRONMENT} does not answer: {sent.errors}. `./invoke status` says why.")
-    return round(sent.answers / used)
-
-
 def show(report: Report, console: Console) -> None:
     """Print a report for a person."""
-    cost, point = report.price, report.point
+    most, point = report.ceiling, report.point
     console.print(
-        f"Generator    {cost.per_core:g} requests a second per core ({cost.rate:g}/s took {cost.cpu:.1%} of one)\n"
-        f"Floor        {report.floor:g} requests a second per core, by a client that does nothing but send: {report.ratio:g}x",
+        f"Generator    {most.per_core:g} requests a second per core; a worker sent {most.requests:g} with {most.cpu:.0%} of one, "
+        f"and no more: {most.why}\n"
+        f"Floor        {report.floor:g} requests a second per core, by a client that only sends: {report.ratio:g}x",
         markup=False,
     )
     if point:
@@ -133,4 +133,18 @@ def show(report: Report, console: Console) -> None:
         "scrape, tidying up",
         markup=False,
     )
-    console.print(f"\nThe generator and the shop shared this machine. Runs: {', '.join(report.runs)}", markup=False)
+    for one in report.used:
+        console.print(f"             {_cores(one.during)} for {one.who}{_before(one)}", markup=False)
+    console.print(
+        f"\nGenerator and floor were measured on this host, against a server that does nothing; in the cluster the generator "
+        f"and the shop shared this machine. Runs: {', '.join(report.runs)}",
+        markup=False,
+    )
+
+
+def _cores(value: float | None) -> str:
+    return "nobody knows how much" if value is None else f"{value:.2f} of a core"
+
+
+def _before(one: Used) -> str:
+    return "" if one.before is None else f" ({one.before:.2f} before)"

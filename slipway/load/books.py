@@ -142,12 +142,17 @@ class Finder:
             into.add(seen[1].decode("ascii", "replace"))
 
 
+def question(run: str) -> str:
+    """What PostgreSQL is asked about a test's orders."""
+    return f"SELECT count(*) FROM orders WHERE starts_with(request_id, '{prefix(run)}')"  # noqa: S608 only letters, digits, dots, dashes
+
+
 def order_rows(kube: Kube, environment: str, run: str) -> int | None:
     """How many orders of a test are in the environment's PostgreSQL; None when it cannot be asked.
 
     A row keeps the id of the request that placed it, and a request keeps its id on its way through the services.
     """
-    query = f"SELECT count(*) FROM orders WHERE starts_with(request_id, '{prefix(run)}')"  # noqa: S608 only letters, digits, dots, dashes
+    query = question(run)
     words = ["psql", f"--username={_USER}", f"--dbname={_DATABASE}", "--no-psqlrc", "--tuples-only", "--no-align"]
     try:
         said = kube.execute(
@@ -183,20 +188,28 @@ def served(prometheus: Prometheus, environment: str, begin: float, until: float)
         begin: Seconds since 1970 before which the generator sent nothing, not even what prepares the test.
         until: The same for when every pod had been scraped after the test.
     """
-    here = f'job="services",environment="{environment}"'
 
     def grown(selector: str) -> float | None:
         courses = counters.taken(prometheus, selector, begin, until)
         return sum(counters.increase(course, begin) for course in courses) if courses else None
 
     try:
-        counted = grown(measuring.requests(environment))
-        sure = grown(f'upstream_requests_total{{{here},result=~"[1-5]xx"}}') or 0.0
-        unsure = grown(f'upstream_requests_total{{{here},result!~"[1-5]xx"}}') or 0.0
-        unsure += grown(f"upstream_retries_total{{{here}}}") or 0.0
+        counted, sure, unanswered, retries = (grown(selector) for selector in selectors(environment))
     except NoAnswer:
         return None
+    sure, unsure = sure or 0.0, (unanswered or 0.0) + (retries or 0.0)
     return None if counted is None else Served(counted - sure - unsure, counted - sure)
+
+
+def selectors(environment: str) -> tuple[str, ...]:
+    """What services counted of requests, and of what they asked each other: with an answer, without one, and once more."""
+    here = f'job="services",environment="{environment}"'
+    return (
+        measuring.requests(environment),
+        f'upstream_requests_total{{{here},result=~"[1-5]xx"}}',
+        f'upstream_requests_total{{{here},result!~"[1-5]xx"}}',
+        f"upstream_retries_total{{{here}}}",
+    )
 
 
 def close(client: Client, *, found: int | None, rows: int | None, served: Served | None) -> Books:

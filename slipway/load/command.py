@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from slipway import access
 from slipway.errors import SlipwayError
 from slipway.kube import NOT_YET
-from slipway.load import compare, keeping, report, running, show
+from slipway.load import compare, keeping, kept, report, running, show
+from slipway.load.answers import Comparison
 from slipway.load.model import ENVIRONMENT_CODE, Asked, Run
-from slipway.load.statistics import Comparison
 from slipway.progress import Progress
 from slipway.settings import Settings
 
@@ -105,24 +105,44 @@ class Compared:
     comparison: Comparison
     report: Path
 
+    @property
+    def code(self) -> int:
+        """What the command exits with."""
+        return self.comparison.code
+
 
 def compared(settings: Settings, first: str, second: str, asked: Asked, *, runs: int, progress: Progress) -> Compared:
     """Whether the second release does better or worse than the first under load.
 
     Args:
         settings: The instance's.
-        first: The release that is the measure.
-        second: The other one.
-        asked: The load.
+        first: The release that is the measure, or runs of it that are kept, with commas between.
+        second: The other one, likewise.
+        asked: The load, where it is made.
         runs: Of each release, and of the first one against itself; 0 for as many as it usually takes.
         progress: Shows how it goes.
 
     Raises:
-        UsageError: There is nothing to compare.
-        SlipwayError: A release could not be put in place, or the environment could not be tested.
+        SlipwayError: There is nothing to compare, a release could not be put in place, or the environment could not be tested:
+            no answer then, and exit code 3.
     """
-    told = compare.compare(settings, first, second, asked, progress, runs=runs or compare.RUNS, user=asked.user)
-    return Compared(told, compare.keep(settings, told))
+    try:
+        if kept.named(first, second):
+            told = kept.compare(settings, first, second)
+        else:
+            told = compare.compare(settings, first, second, asked, progress, runs=runs or compare.RUNS, user=asked.user)
+        page = kept.keep(settings, told)
+        for ran in told.runs:
+            write(settings, keeping.read(settings, ran.id))
+        return Compared(told, page)
+    except OSError as error:
+        raise Unwritten(
+            f"the page of the comparison cannot be written: {error.strerror}. The runs themselves are kept."
+        ) from error
+    except SlipwayError as error:
+        if error.exit_code == ENVIRONMENT_CODE:
+            raise
+        raise running.Environmental(str(error)) from error
 
 
 def show_compared(made: Compared, console: Console) -> None:
@@ -138,7 +158,7 @@ def write(settings: Settings, run: Run) -> Path:
     """
     folder = keeping.folder(settings, run.id)
     try:
-        return report.write(settings, run, folder)
+        return report.write(settings, run, folder, kept.of(settings, run.id))
     except OSError as error:
         raise Unwritten(f"the report in {folder} cannot be written: {error.strerror}. The run itself is kept.") from error
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slipway.load import charts
+from slipway.load import charts, climb, lasting
 from slipway.load.drawing import number_said, seconds_said
 from slipway.load.evidence import merged, within
 from slipway.load.model import FAIL, PASS, Endpoint, Run
 
 # What the verdict asks of the services; every other rule asks whether the measurement can be trusted.
-LIMITS = ("threshold", "unanswered", "down", "change")
+LIMITS = ("threshold", "unanswered", "down", "change", lasting.RULE)
 
 SHARES = (0.5, 0.95, 0.99)
+
+_JOURNEYS, _REQUESTS = "client.journeys[].ok of .planned", "client.endpoints[].failures of .requests"
+_TIMES = "client.endpoints[].histogram"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One of the great numbers; `more` says what stands behind it."""
+    """One of the great numbers; `more` says what stands behind it, and `source` where it is from."""
 
     name: str
     value: str
     more: str
+    source: str
     bad: bool = False
 
 
@@ -74,18 +79,71 @@ def great(run: Run, shares: tuple[float | None, ...]) -> list[Figure]:
     late = [worker.late_p99 for worker in client.workers if worker.late_p99 is not None]
     rows_said = f"accepted; {'nobody knows how many' if books.order_rows is None else books.order_rows} rows"
     unequal = books.order_rows != books.orders_accepted
+    gave = climb.said(run)
     return [
-        Figure("Journeys that ended well", f"{well} of {planned}", "of those planned, all phases", bad=well < planned),
-        Figure("Failed requests", f"{failed}", f"of {requests} that count" + _share_of(failed, requests), bad=failed > 0),
+        Figure("Journeys that ended well", f"{well} of {planned}", "of those planned, all phases", _JOURNEYS, bad=well < planned),
+        Figure(
+            "Failed requests", f"{failed}", f"of {requests} that count" + _share_of(failed, requests), _REQUESTS, bad=failed > 0
+        ),
         *(
-            Figure(f"p{100 * share:g}", seconds_said(value), "from when due, phases that count")
+            Figure(f"p{100 * share:g}", seconds_said(value), "from when due, phases that count", _TIMES)
             for share, value in zip(SHARES, shares, strict=True)
         ),
-        Figure("Requests per second", f"{requests / lasted:.1f}" if lasted else "none", "over the phases that count"),
-        Figure("Orders", f"{books.orders_accepted}", rows_said, bad=unequal),
-        Figure("Started late", seconds_said(max(late, default=None)), "p99 of the worst worker"),
-        *([Figure("Left behind", "test data", left(run), bad=True)] if left(run) else []),
+        Figure(
+            "Requests per second",
+            f"{requests / lasted:.1f}" if lasted else "none",
+            "over the phases that count",
+            "client.endpoints[].requests by the seconds of plan.phases that count",
+        ),
+        Figure("Orders", f"{books.orders_accepted}", rows_said, "client.orders_accepted, and orders in PostgreSQL", bad=unequal),
+        Figure("Started late", seconds_said(max(late, default=None)), "p99 of the worst worker", "client.workers[].late_p99"),
+        *([Figure("Gave way", *_gave(gave), "client.seconds[] of the phases that count, by fives")] if gave else []),
+        *([Figure("Left behind", "test data", left(run), "client.removed", bad=True)] if left(run) else []),
     ]
+
+
+def _gave(said: str) -> tuple[str, str]:
+    """A number, and the sentence that it is from."""
+    found = re.match(r"[0-9.]+(?= requests a second)", said)
+    return (f"{found[0]}/s" if found else said.partition(":")[0]), said
+
+
+@dataclass(frozen=True)
+class Part:
+    """What came of one phase."""
+
+    name: str
+    counted: bool
+    seconds: float
+    rate: str
+    planned: int
+    requests: int
+    failures: int
+    shares: tuple[float | None, ...]
+
+
+def phases(run: Run) -> list[Part]:
+    """The phases of the plan, with what came of the requests that were due in each."""
+    stages = {one.name: one for one in run.client.phases}
+    made: list[Part] = []
+    for phase in run.plan.phases:
+        stage = stages.get(phase.name)
+        planned = sum(one.planned for one in run.client.seconds if one.phase == phase.name)
+        rate = f"{phase.end_rate:g}" if phase.begin_rate == phase.end_rate else f"{phase.begin_rate:g} to {phase.end_rate:g}"
+        shares = (stage.p50, stage.p95, stage.p99) if stage else (None, None, None)
+        requests, failures = (stage.requests, stage.failures) if stage else (0, 0)
+        made.append(Part(phase.name, phase.counted, phase.seconds, rate, planned, requests, failures, shares))
+    return made
+
+
+def changed(run: Run) -> str:
+    """What was driven through the environment meanwhile, and when; empty for nothing."""
+    if (change := run.change) is None:
+        return ""
+    begin, end = (at - run.client.began for at in (change.begin, change.end))
+    started = sum("started" in one.what for one in run.pods.rollouts)
+    pods = f"{started} pod{'' if started == 1 else 's'} started" if started else "no pod started"
+    return f"{change.kind} from {begin:.0f} s to {end:.0f} s after the begin; {pods}"
 
 
 def left(run: Run) -> str:

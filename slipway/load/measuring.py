@@ -109,8 +109,16 @@ def queries(environment: str, window: int, whole: int) -> tuple[_Query, ...]:
         _Query("in flight", "1", f"sum by (service) (http_requests_in_flight{{{here}}})"),
         _Query("cpu", "cores", f"sum by (service) (rate(process_cpu_seconds_total{{{here}}}[{window}s]))"),
         _Query("memory", "B", f"max by (service) (process_resident_memory_bytes{{{here}}})"),
+        _Query(
+            "memory growth", "B/s", f"max by (service) (deriv(process_resident_memory_bytes{{{here}}}[{whole}s]))", whole=True
+        ),
         _Query("restarts", "1", f'sum by (service) (label_replace({restarts}, "service", "$1", "container", "(.+)"))', own=False),
     )
+
+
+def scrapes(environment: str) -> str:
+    """Whether each pod of an environment's services was scraped."""
+    return f'up{{job="services",environment="{environment}"}}'
 
 
 def _quantile(share: float, buckets: str, window: int) -> str:
@@ -129,7 +137,7 @@ def settle(
         limited: Services that may use only so much of the processor: how long they waited for it is told more seldom.
         clock: Another clock, for tests.
     """
-    selector = f'timestamp(up{{job="services",environment="{environment}"}})'
+    selector = f"timestamp({scrapes(environment)})"
     periods = f'timestamp(container_cpu_cfs_periods_total{{namespace="{environment}"}})'
     now = max(after, time.time())
 
@@ -163,9 +171,8 @@ def measure(prometheus: Prometheus, asked: Asked) -> Server:
         prometheus: Whom to ask, with patience for a long answer.
         asked: What.
     """
-    up = f'up{{job="services",environment="{asked.environment}"}}'
     try:
-        scraped = counters.taken(prometheus, up, asked.begin, asked.until)
+        scraped = counters.taken(prometheus, scrapes(asked.environment), asked.begin, asked.until)
         restarted = prometheus.began() > asked.begin
     except NoAnswer as error:
         return _nothing(asked, str(error))

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from slipway.load.courses import changes, combined, thinned
 from slipway.load.drawing import LEFT, NARROW, RIGHT, WIDE, Drawing, Panel, seconds_said
+from slipway.load.figures import changed
 from slipway.load.model import Run, Second
 from slipway.settings import Settings
 
@@ -110,6 +111,9 @@ def _phases(drawing: Drawing, run: Run, x: Callable[[float], float], panels: Seq
         drawing.box(f"wash {kind}", left, panels[0].top, right - left, bottom - panels[0].top)
         if right - left > 7.2 * len(phase.name):
             drawing.text("phase", (left + right) / 2, 29, phase.name, anchor="middle")
+    if change := run.change:
+        left, right = x(change.begin), x(change.end)
+        drawing.box("change", left, 36, max(right - left, 3.0), 4, title=changed(run), radius=2)
     events = [one for one in changes(run) if began - 1 <= one.time <= run.client.ended + 1]
     free = -1e9  # where the words of the one before end
     for event in events:
@@ -189,6 +193,8 @@ def png(run: Run, settings: Settings) -> bytes:
     head.text = outcome.upper()
     more = ElementTree.SubElement(drawn, "text", {"class": "said", "x": f"{14 + 13 * len(outcome)}", "y": "-8"})
     more.text = f"{release} in {run.target.environment}, profile {run.plan.profile}, {run.time}"
+    if run.change:
+        more.text += f", {run.change.kind} meanwhile"
     style = (settings.cluster / "load" / "picture.css").read_text(encoding="utf-8")
     with as_file(files("font_source_sans_pro") / "files") as folder:
         return bytes(

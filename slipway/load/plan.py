@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from slipway.errors import UsageError
-from slipway.load.model import SLOW, Asked, Phase, Plan, Target
+from slipway.load.model import SLOW, Asked, Host, Phase, Plan, Target
 from slipway.load.profiles import STREAMS, Profile, normal
 
 # Seconds that the longest journey's requests take to be sent by a slow sender: eight of them, each for three.
@@ -126,8 +126,8 @@ def order(plan: Plan, run: str, addresses: Mapping[str, str], *, hosts: Mapping[
     return json.dumps(told, sort_keys=True)
 
 
-def comparable(plan: Plan, target: Target, cores: int) -> str:
-    """The hash of what has to be equal for two runs to be compared: how it was sent, from where, and the machine's size."""
+def comparable(plan: Plan, target: Target, host: Host, tools: Mapping[str, str]) -> str:
+    """The hash of what has to be equal for two runs to be compared: how it was sent, from where, by what, and the machine."""
     phases = [asdict(phase) for phase in plan.phases]
     told = {
         "phases": phases,
@@ -138,6 +138,9 @@ def comparable(plan: Plan, target: Target, cores: int) -> str:
         "workers": plan.workers,
         "environment": target.environment,
         "local": target.local,
-        "cores": cores,
+        "cores": host.cores,
+        "processor": host.model,
+        "generator": tools.get("generator"),
+        "locust": tools.get("locust"),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

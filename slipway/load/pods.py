@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from slipway.load.model import Pod, Rollout
+from slipway.prometheus import Series
 
 
 def look(pods: Iterable[Mapping[str, Any]], services: Collection[str]) -> tuple[Pod, ...]:
@@ -24,9 +25,24 @@ def look(pods: Iterable[Mapping[str, Any]], services: Collection[str]) -> tuple[
     return tuple(sorted(found, key=lambda one: (one.service, one.name)))
 
 
-def rollouts(before: Sequence[Pod], after: Sequence[Pod], begin: float, end: float) -> tuple[Rollout, ...]:
-    """What changed of the pods while a test ran: those that started in it, and those that were restarted."""
-    had = {pod.name: pod for pod in before}
+def rollouts(
+    before: Sequence[Pod], after: Sequence[Pod], begin: float, end: float, scraped: Iterable[Series] = ()
+) -> tuple[Rollout, ...]:
+    """What changed of the pods while a test ran: those that started in it, were restarted, went, or came and went.
+
+    Args:
+        before: The pods before it.
+        after: The pods after it.
+        begin: Seconds since 1970 at which it began.
+        end: The same for its end.
+        scraped: What Prometheus scraped of each pod, which knows when one went, and those that nobody else has seen.
+    """
+    had, has = {pod.name: pod for pod in before}, {pod.name for pod in after}
+    spans: dict[str, tuple[str, float, float]] = {}
+    for course in scraped:
+        name, service, times = course.labels.get("pod", ""), course.labels.get("service", ""), [at for at, _ in course.points]
+        if name and times and max(times) >= begin:
+            spans[name] = service, min(times), max(times)
     told: list[Rollout] = []
     for pod in after:
         started, former = _moment(pod.started), had.get(pod.name)
@@ -34,8 +50,15 @@ def rollouts(before: Sequence[Pod], after: Sequence[Pod], begin: float, end: flo
             told.append(Rollout(started or begin, pod.service, f"{pod.name} started, {pod.digest[:19]}"))
         elif pod.restarts > former.restarts:
             told.append(Rollout(started or end, pod.service, f"{pod.name} was restarted ({pod.restarts - former.restarts})"))
-    gone = [Rollout(end, pod.service, f"{pod.name} is gone") for pod in before if pod.name not in {one.name for one in after}]
-    return tuple(sorted([*told, *gone], key=lambda one: (one.time, one.service, one.what)))
+    for pod in before:
+        if pod.name not in has:
+            _, _, last = spans.get(pod.name, ("", 0.0, end))
+            told.append(Rollout(min(last, end), pod.service, f"{pod.name} is gone"))
+    services = {pod.service for pod in (*before, *after)}
+    for name, (service, first, last) in spans.items():
+        if service in services and name not in had and name not in has and first <= end:
+            told.append(Rollout(first, service, f"{name} came, and was gone after {last - first:.0f} s"))
+    return tuple(sorted(told, key=lambda one: (one.time, one.service, one.what)))
 
 
 def limits(pods: Iterable[Mapping[str, Any]], services: Collection[str]) -> Mapping[str, float | None]:

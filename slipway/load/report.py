@@ -14,10 +14,12 @@ from urllib.parse import quote
 import jinja2
 
 from slipway.load import charts, courses, figures, junit, picture, statistics
+from slipway.load.answers import Comparison
 from slipway.load.drawing import LEFT, NARROW, RIGHT, number_said, seconds_said
 from slipway.load.evidence import merged, within
 from slipway.load.model import FAIL, INVALID, PASS, Check, Run
-from slipway.load.statistics import BETTER, WORSE, Comparison
+from slipway.load.sources import sources
+from slipway.load.statistics import BETTER, SAME, WORSE
 from slipway.settings import Settings
 
 FILE, PICTURE, JUNIT = "report.html", "timeline.png", "junit.xml"
@@ -64,13 +66,15 @@ def page(settings: Settings, run: Run, compared: Comparison | None = None) -> st
         limits=[one for one in checks if one.rule in figures.LIMITS],
         trust=[one for one in checks if one.rule not in figures.LIMITS],
         services=figures.services(run),
-        queries=list(dict.fromkeys((one.name, one.query) for one in run.server.series)),
+        phases=figures.phases(run),
+        changed=figures.changed(run),
+        sources=sources(run),
     )
 
 
 def compared_page(settings: Settings, told: Comparison) -> str:
     """The page of a comparison."""
-    colour = {BETTER: _COLOURS[PASS], WORSE: _COLOURS[FAIL]}.get(told.answer, _COLOURS[INVALID])
+    colour = {BETTER: _COLOURS[PASS], SAME: _COLOURS[PASS], WORSE: _COLOURS[FAIL]}.get(told.answer, _COLOURS[INVALID])
     return _render(settings, "comparison.html.j2", colour, told=told)
 
 

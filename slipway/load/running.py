@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -10,13 +11,27 @@ from slipway import access, names
 from slipway.access import Access
 from slipway.errors import SlipwayError, UsageError
 from slipway.kube import NOT_YET, Kube
-from slipway.load import around, books, changing, data, during, generator, keeping, measuring, pods, profiles, thresholds, verdict
+from slipway.load import (
+    around,
+    books,
+    changing,
+    counters,
+    data,
+    during,
+    generator,
+    keeping,
+    measuring,
+    pods,
+    profiles,
+    thresholds,
+    verdict,
+)
 from slipway.load import plan as planning
 from slipway.load.changing import Environmental
 from slipway.load.evidence import Evidence
 from slipway.load.model import ENVIRONMENT_CODE, Asked, Client, Plan, Pod, Pods, Run, Second, Server, Target
 from slipway.progress import Phase, Progress
-from slipway.prometheus import Prometheus
+from slipway.prometheus import NoAnswer, Prometheus, Series
 from slipway.settings import Settings
 
 _LOCAL = (
@@ -98,10 +113,11 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
                 with progress.phase("tidy up") as phase:
                     orders = _tidied(place, identifier, phase)
     client = replace(evidence.client, removed={} if asked.keep else {**evidence.client.removed, "orders": orders})
+    tools = around.tools(settings, image)
     made = Run(
         id=identifier,
         time=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        tools=around.tools(settings, image),
+        tools=tools,
         host=machine,
         plan=place.plan,
         target=place.target,
@@ -110,7 +126,7 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
         pods=evidence.pods,
         books=evidence.books,
         verdict=verdict.judge(evidence),
-        comparable=planning.comparable(place.plan, place.target, machine.cores),
+        comparable=planning.comparable(place.plan, place.target, machine, tools),
         change=evidence.change,
     )
     keeping.keep(settings, made)
@@ -133,7 +149,8 @@ def _driven(place: Place, asked: Asked, identifier: str, before: tuple[Pod, ...]
             closed = books.close(client, found=found, rows=rows, served=served)
             phase.say(f"{found} of {len(client.sampled)} request ids, {rows} rows of {client.orders_accepted} orders")
     after = place.pods()
-    seen = Pods(before, after, pods.rollouts(before, after, client.began, client.ended))
+    rolled = pods.rollouts(before, after, client.began, client.ended, _scraped(place, client.began))
+    seen = Pods(before, after, rolled, _limits(place))
     return Evidence(place.plan, place.target, client, server, seen, closed, place.limits, afterwards, change.made)
 
 
@@ -254,7 +271,7 @@ class Teller:
 def _measured(place: Place, client: Client, sending: float) -> tuple[Server, books.Served | None]:
     """What Prometheus saw, and how many requests the services counted since the generator began to send."""
     environment, services = place.target.environment, tuple(sorted(place.target.digests))
-    limits = pods.limits(place.kube.list("Pod", namespace=environment), services)
+    limits = _limits(place)
     limited = [service for service, cores in limits.items() if cores is not None]
     settled = measuring.settle(place.prometheus, environment, client.ended, limited=limited)
     until = datetime.now(UTC).timestamp()
@@ -275,3 +292,15 @@ def _measured(place: Place, client: Client, sending: float) -> tuple[Server, boo
     if settled:
         server = replace(server, missing=(*server.missing, settled))
     return server, books.served(place.prometheus, environment, sending, until)
+
+
+def _limits(place: Place) -> Mapping[str, float | None]:
+    return pods.limits(place.kube.list("Pod", namespace=place.target.environment), tuple(sorted(place.target.digests)))
+
+
+def _scraped(place: Place, begin: float) -> Sequence[Series]:
+    """What Prometheus scraped of the pods meanwhile; nothing when it does not answer, which whoever measures has told."""
+    selector = measuring.scrapes(place.target.environment)
+    with contextlib.suppress(NoAnswer):
+        return counters.taken(place.prometheus, selector, begin, datetime.now(UTC).timestamp())
+    return ()

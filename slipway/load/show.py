@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from slipway.load import figures
+from slipway.load import climb, figures
+from slipway.load.answers import Comparison
 from slipway.load.drawing import seconds_said
 from slipway.load.keeping import Kept
 from slipway.load.model import FAIL, PASS, Run
-from slipway.load.statistics import BETTER, WORSE, Comparison, shown
+from slipway.load.statistics import BETTER, SAME, WORSE, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_STYLES = {PASS: "bold green", FAIL: "bold red", BETTER: "bold green", WORSE: "bold red"}
+_STYLES = {PASS: "bold green", FAIL: "bold red", BETTER: "bold green", SAME: "bold green", WORSE: "bold red"}
 _UNSURE = "bold yellow"
 
 # Reasons that are printed; all of them are in the report.
@@ -39,6 +40,8 @@ def show(run: Run, console: Console, report: Path | None = None) -> None:
     console.print(figures.headline(run), markup=False)
     if target.local:
         console.print("The generator was on the host: a look, and no proof. It shares the services' way in, and their cores.")
+    if changed := figures.changed(run):
+        console.print(f"Meanwhile  {changed}", markup=False)
     for reason in run.verdict.reasons[:_MOST]:
         console.print(f"  - {reason.rule}: {reason.said}", markup=False)
     if (more := len(run.verdict.reasons) - _MOST) > 0:
@@ -50,6 +53,7 @@ def show(run: Run, console: Console, report: Path | None = None) -> None:
         table.add_row(row.service, Text(row.name), f"{row.requests}", f"{row.failures}", p50, p95, p99, most, style=style)
     console.print()
     console.print(table)
+    _show_phases(run, console)
     books = run.books
     rows = "nobody knows how many" if books.order_rows is None else books.order_rows
     console.print(
@@ -61,6 +65,22 @@ def show(run: Run, console: Console, report: Path | None = None) -> None:
         console.print(f"Test data are left in {target.environment}: {remains}.", style="yellow", markup=False)
     if report:
         console.print(f"Report  {report}", markup=False, soft_wrap=True)
+
+
+def _show_phases(run: Run, console: Console) -> None:
+    """Phase by phase, when several count; and where a load that climbs became too much."""
+    parts = [part for part in figures.phases(run) if part.counted]
+    if len(parts) > 1:
+        table = _table("PHASE", ">CUSTOMERS/S", ">REQUESTS", ">FAILED", ">P50", ">P95", ">P99")
+        for part in parts:
+            times = (seconds_said(value) for value in part.shares)
+            table.add_row(
+                part.name, part.rate, f"{part.requests}", f"{part.failures}", *times, style="red" if part.failures else ""
+            )
+        console.print()
+        console.print(table)
+    if said := climb.said(run):
+        console.print(f"\nGave way  {said}", markup=False)
 
 
 def show_runs(kept: Sequence[Kept], console: Console) -> None:
@@ -102,9 +122,12 @@ def show_comparison(told: Comparison, console: Console, report: Path | None = No
         table.add_row(one.metric.name, effect, bar, p, f"{len(one.first)} and {len(one.second)}", answer)
     console.print()
     console.print(table)
-    left = sum(not ran.used for ran in told.runs)
-    if left:
-        console.print(f"\nInvalid, and of no account: {left} of {len(told.runs)} runs.")
+    if left := [ran for ran in told.runs if not ran.used]:
+        console.print(f"\nInvalid, and of no account: {len(left)} of {len(told.runs)} runs.")
+        for ran in left:
+            console.print(f"  - {ran.id}, {ran.release}: {ran.why or ran.outcome}", markup=False)
+    if told.differs:
+        console.print(f"\nThey differ in more than code: {'; '.join(told.differs)}.", markup=False)
     if report:
         console.print(f"Report  {report}", markup=False, soft_wrap=True)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from slipway.load.ranks import ALPHA, adjusted, fewest, mann_whitney
+from slipway.load.ranks import ALPHA, fewest, mann_whitney
 
-BETTER, WORSE, UNKNOWN = "better", "worse", "cannot tell"
+BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "no difference", "cannot tell"
 
 # Share of the value that is the least of interest, and of a metric that is a share itself: percentage points by 100.
 LEAST_EFFECT = 0.10
@@ -23,8 +24,10 @@ LEAST_POINTS = 0.001
 # Of a release against itself, so many of 100 differences are below what is called noise.
 _NOISE_SHARE = 0.95
 
-# Splits of a release's runs into two; more of them say nothing new.
+# Splits of a release's runs into two: where there are more, so many are drawn, the same ones every time. They are drawn of all of
+# them: the first ones in order have the early runs on one side, and would take the machine's drift for the release's noise.
 _MOST_SPLITS = 5_000
+_SEED = 1
 
 # Of the normal distribution: both sides of ALPHA, and finding 80 of 100 differences that are there.
 _Z_ALPHA, _Z_POWER = 1.960, 0.842
@@ -45,12 +48,14 @@ class Metric:
         unit: "s", "cores" or "share"; differences of shares are taken as they are, others by the value of the first release.
         source: Where in a run's file it comes from.
         headline: Whether the answer for the whole looks at it.
+        service: Of which service; empty for all of them together.
     """
 
     name: str
     unit: str
     source: str
     headline: bool = True
+    service: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,47 +91,6 @@ class Compared:
         return max(least(self.metric), self.noise or 0.0)
 
 
-@dataclass(frozen=True)
-class Ran:
-    """One run of a comparison, in the order in which they were made.
-
-    Attributes:
-        part: "calibration" or "comparison".
-        used: Whether its numbers count: those of an invalid run do not.
-    """
-
-    id: str
-    release: str
-    part: str
-    time: str
-    outcome: str
-    used: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two releases on the same machine.
-
-    Attributes:
-        first: The release that is the measure.
-        second: The release that is compared with it.
-        comparable: The hash of the settings that all runs share.
-        answer: "better", "worse" or "cannot tell".
-        why: One sentence.
-    """
-
-    id: str
-    first: str
-    second: str
-    environment: str
-    profile: str
-    comparable: str
-    answer: str
-    why: str
-    metrics: tuple[Compared, ...]
-    runs: tuple[Ran, ...]
-
-
 def least(metric: Metric) -> float:
     """The least difference that is of interest."""
     return LEAST_POINTS if metric.unit == "share" else LEAST_EFFECT
@@ -152,14 +116,11 @@ def noise(metric: Metric, values: Sequence[float]) -> float | None:
 
     None when there are fewer than four runs: two against two is the least that has a median of its own.
     """
-    half = len(values) // 2
-    if half < 2:
+    if len(values) < 4:
         return None
-    # The first run is always of the first half: the other splits are the same ones, mirrored.
-    splits = ((0, *rest) for rest in itertools.combinations(range(1, len(values)), half - 1))
     seen = [
         abs(value)
-        for chosen in itertools.islice(splits, _MOST_SPLITS)
+        for chosen in _splits(len(values))
         if (
             value := effect(
                 metric,
@@ -170,6 +131,15 @@ def noise(metric: Metric, values: Sequence[float]) -> float | None:
         is not None
     ]
     return sorted(seen)[math.ceil(_NOISE_SHARE * len(seen)) - 1] if seen else None
+
+
+def _splits(count: int) -> Iterable[frozenset[int]]:
+    """Which of so many runs are the first half; of an odd number the smaller one. All, or many drawn of them."""
+    half = count // 2
+    if math.comb(count, half) > _MOST_SPLITS:
+        drawn = random.Random(_SEED)  # noqa: S311  nothing secret
+        return (frozenset(drawn.sample(range(count), half)) for _ in range(_MOST_SPLITS))
+    return map(frozenset, itertools.combinations(range(count), half))
 
 
 def needed(metric: Metric, values: Sequence[float]) -> int | None:
@@ -221,28 +191,3 @@ def shown(metric: Metric, value: float, *, sign: bool = True) -> str:
     return (
         f"{100 * value:{'+' if sign else ''}.{2 if metric.unit == 'share' else 1}f} {'points' if metric.unit == 'share' else '%'}"
     )
-
-
-def overall(metrics: Sequence[Compared]) -> tuple[str, str]:
-    """The answer for two releases, and why: worse when anything that counts is, better when something is and nothing worse.
-
-    Whoever looks at several numbers finds a difference by chance more often than at one: here p counts as many tests as there
-    are numbers that count.
-    """
-    mine = [one for one in metrics if one.metric.headline]
-    if not mine:
-        return UNKNOWN, "nothing was measured in both releases"
-    worth = adjusted([1.0 if one.p is None else one.p for one in mine])
-    sure = [one for one, p in zip(mine, worth, strict=True) if p < ALPHA]
-    for answer in (WORSE, BETTER):
-        if those := [one for one in sure if one.answer == answer]:
-            return answer, "; ".join(f"{one.metric.name}: {one.why}" for one in those)
-    have, must = min(min(len(one.first), len(one.second)) for one in mine), fewest_for([one.metric for one in mine])
-    if have < must:
-        return (
-            UNKNOWN,
-            f"too few runs: one release has {have}; for {len(mine)} numbers {must} of each are the least",
-        )
-    wanted = max((one.needed for one in mine if one.needed), default=0)
-    more = f"; {wanted} runs of each would tell {TOLD * LEAST_EFFECT:.0%}" if wanted > have else ""
-    return UNKNOWN, f"no number differs by more than the noise and {LEAST_EFFECT:.0%}, with p < {ALPHA:g} for all of them{more}"

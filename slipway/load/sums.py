@@ -25,6 +25,17 @@ class Sums:
     lacking: Sequence[str]
 
 
+def counted(environment: str) -> Mapping[str, str]:
+    """The counters whose growth is summed up, by what they are called."""
+    inside = f'namespace="{environment}"'
+    return {
+        "restarts": f"kube_pod_container_status_restarts_total{{{inside}}}",
+        "periods": f"container_cpu_cfs_periods_total{{{inside}}}",
+        "throttling": f"container_cpu_cfs_throttled_periods_total{{{inside}}}",
+        "cpu": f'process_cpu_seconds_total{{job="services",environment="{environment}"}}',
+    }
+
+
 def take(
     prometheus: Prometheus,
     environment: str,
@@ -47,30 +58,28 @@ def take(
     restarts, throttled, saturated = dict[str, int](), dict[str, float](), dict[str, float]()
     lacking: list[str] = []
 
-    def ask(name: str, selector: str) -> Mapping[str, Sequence[Course]]:
+    asked = counted(environment)
+
+    def ask(name: str) -> Mapping[str, Sequence[Course]]:
         try:
-            courses = counters.taken(prometheus, selector, begin, until)
+            courses = counters.taken(prometheus, asked[name], begin, until)
         except NoAnswer as error:
             lacking.append(f"{name}: {error}")
             return {}
         return counters.by_service(courses, limits)
 
-    inside = f'namespace="{environment}"'
-    counts = ask("restarts", f"kube_pod_container_status_restarts_total{{{inside}}}")
-    periods = ask("periods", f"container_cpu_cfs_periods_total{{{inside}}}")
-    waited = ask("throttling", f"container_cpu_cfs_throttled_periods_total{{{inside}}}")
-    used = ask("cpu", f'process_cpu_seconds_total{{job="services",environment="{environment}"}}')
+    counts, periods, waited, used = (ask(name) for name in ("restarts", "periods", "throttling", "cpu"))
     for service, limit in limits.items():
         if courses := counts.get(service):
             restarts[service] = round(_grown(courses, begin))
         else:
-            lacking.append(f"restarts of {service}: nothing answers kube_pod_container_status_restarts_total{{{inside}}}")
+            lacking.append(f"restarts of {service}: nothing answers {asked['restarts']}")
         if limit is None:
             throttled[service] = 0.0  # nothing limits it, so nothing makes it wait
         elif all_periods := _grown(periods.get(service, ()), begin):
             throttled[service] = _grown(waited.get(service, ()), begin) / all_periods
         else:
-            lacking.append(f"throttling of {service}: nothing answers container_cpu_cfs_periods_total{{{inside}}}")
+            lacking.append(f"throttling of {service}: nothing answers {asked['periods']}")
         shares = [share for course in used.get(service, ()) for share in counters.shares(course, begin)]
         if shares:
             saturated[service] = max(shares) / min(limit or _ONE_CORE, _ONE_CORE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from slipway.load import trust
+from slipway.load import lasting, trust
 from slipway.load.evidence import Evidence, Found, found, known, merged, named, ratio, within
 from slipway.load.model import FAIL, INVALID, PASS, Change, Endpoint, Reason, Verdict
 from slipway.load.thresholds import Threshold
@@ -29,6 +29,7 @@ def judge(evidence: Evidence) -> Verdict:
         results.append(
             found(_THRESHOLD, "one limit at least", None, False, "there is no limit that anything could break", source="limits")
         )
+    results += lasting.findings(evidence)
     unsure = [one for one in results if one.unsure]
     broken = [one for one in results if not one.check.ok and not one.unsure]
     distrusted = any(not one.check.ok for one in doubts)

@@ -101,12 +101,7 @@ class World:
         self._push = git.push
         self._read: dict[str, Mapping[tuple[str, str], Entry]] = {}
         if hooks:
-            for repository in (APP, PROD, NONPROD):
-                subprocess.run(
-                    ["git", "-C", site.bare(repository), "config", "core.hooksPath", site.folder / "hooks"], check=True
-                )
-            for name, value in {"CODE": "slipway.zip", "RULES": "rules.json", "HOOKS": "hooks.json"}.items():
-                monkeypatch.setenv(f"SLIPWAY_{name}", str(site.folder / "hooks" / value))
+            self.guard()
         monkeypatch.setattr(access, "open", self.open)
         monkeypatch.setattr(pushlog, "push_log", lambda _: list(self.log))
         monkeypatch.setattr(git, "push", self.push)
@@ -116,6 +111,15 @@ class World:
         monkeypatch.setattr(deploying, "untraced", lambda *_: ())  # images are named by their content, and say no commit
         for key, entry in self.records().items():
             self.pods.running[key] = entry.record.digest
+
+    def guard(self) -> None:
+        """Let the Git server's own hooks judge every push from now on."""
+        for repository in (APP, PROD, NONPROD):
+            subprocess.run(
+                ["git", "-C", self.site.bare(repository), "config", "core.hooksPath", self.site.folder / "hooks"], check=True
+            )
+        for name, value in {"CODE": "slipway.zip", "RULES": "rules.json", "HOOKS": "hooks.json"}.items():
+            self._monkeypatch.setenv(f"SLIPWAY_{name}", str(self.site.folder / "hooks" / value))
 
     @property
     def progress(self) -> Progress:

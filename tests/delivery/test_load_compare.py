@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slipway import releases, rollback
 from slipway.errors import SlipwayError, UsageError
-from slipway.load import compare
-from slipway.load.model import Asked, Run
+from slipway.load import command, compare, keeping, running
+from slipway.load.model import Asked, Reason, Run, Verdict
+from slipway.settings import Settings
 from tests.delivery import releasing
 from tests.delivery.receiving import SERVICES
 from tests.delivery.releasing import Start, World
 from tests.unit import loadruns
 
 CATALOG = "services/catalog/envs/stage.yaml"
-FIRST, SECOND = "v0.1.0", "v0.2.0"
+FIRST, SECOND, THIRD = "v0.1.0", "v0.2.0", "v0.3.0"
 
 
 @pytest.fixture
@@ -24,9 +26,9 @@ def world(begun: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worl
     return releasing.world(begun, tmp_path, monkeypatch)
 
 
-def cut(world: World) -> None:
-    world.put("develop", world.change("feature/other", {CATALOG: "a: 'other'\n"}))
-    releases.cut(world.settings, SECOND, user="developer", progress=world.progress)
+def cut(world: World, release: str = SECOND) -> None:
+    world.put("develop", world.change(f"feature/other-{release[1:]}", {CATALOG: f"a: 'other in {release}'\n"}))
+    releases.cut(world.settings, release, user="developer", progress=world.progress)
 
 
 def runs_there(world: World) -> set[str]:
@@ -58,6 +60,43 @@ def test_each_run_is_of_its_release_and_what_ran_before_is_back_to_the_byte(worl
     assert seen == [{FIRST}, {SECOND}, {FIRST}]
     assert runs_there(world) == {SECOND}
     assert files(world) == before
+
+
+def test_the_command_drives_two_locked_releases_past_the_git_server_s_own_hooks(
+    begun: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = releasing.world(begun, tmp_path, monkeypatch)
+    cut(world)
+    cut(world, THIRD)
+    world.guard()
+    assert {SECOND, THIRD} <= {lock.release for lock in world.state().locks}
+    before, seen = files(world), list[set[str]]()
+    late = Verdict("invalid", (Reason("late", "worker 1 was 0.4 s late", {}, "client.workers"),), ())
+
+    def run(settings: Settings, asked: Asked, _: object) -> Run:
+        seen.append(runs_there(world))
+        made = loadruns.run(len(seen), release=asked.release)
+        made = replace(made, verdict=late) if len(seen) == 2 else made
+        keeping.keep(settings, made)
+        return made
+
+    monkeypatch.setattr(running, "run", run)
+    made = command.compared(world.settings, SECOND, THIRD, Asked(), runs=1, progress=world.progress)
+    # Alone; then the other one, which was held up once, and is made again; then the first.
+    assert seen == [{SECOND}, {THIRD}, {THIRD}, {SECOND}]
+    assert [(ran.release, ran.part, ran.used) for ran in made.comparison.runs] == [
+        (SECOND, "calibration", True),
+        (THIRD, "comparison", False),
+        (THIRD, "comparison", True),
+        (SECOND, "comparison", True),
+    ]
+    assert (made.code, made.comparison.answer) == (2, "cannot tell")
+    assert files(world) == before
+    page = made.report.read_text()
+    assert f"{THIRD} beside {SECOND}" in page
+    assert "0.4 s late" in page
+    for ran in made.comparison.runs:
+        assert f"{THIRD} beside {SECOND}" in (made.report.parent.parent / ran.id / "report.html").read_text()
 
 
 def test_what_an_instance_began_with_is_back_though_it_has_no_lock(world: World) -> None:

@@ -20,6 +20,7 @@ SCENES = {
     "fail": loadruns.run(slow=5, failures=3),
     "invalid": loadruns.run(lost=True),
     "hour": loadruns.run(seconds=3600),
+    "phases": loadruns.phased(),
 }
 # The longest that the services have.
 PATH = "PUT /api/carts/{cart_id}/lines/{product_id}"
@@ -97,7 +98,7 @@ def test_the_page_of_a_comparison_fits_and_its_words_do_not_touch(
     def drive(release: str) -> Run:
         return loadruns.run(next(seeds), slow=1.3 if release == "v0.2.0" else 1.0, release=release)
 
-    told = compare.judge("v0.1.0", "v0.2.0", compare.series("v0.1.0", "v0.2.0", 5, lambda _: None, drive))
+    told = compare.judge("v0.1.0", "v0.2.0", compare.series("v0.1.0", "v0.2.0", 6, lambda _: None, drive))
     file = tmp_path / "report.html"
     file.write_text(report.compared_page(SETTINGS, told), encoding="utf-8")
     with chromium.page(file.as_uri(), size=size) as page:

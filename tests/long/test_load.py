@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway.load import compare
+from slipway.load import compare, written
+from slipway.load.answers import Comparison
 from slipway.load.model import FAIL, INVALID, PASS, Run
-from slipway.load.statistics import BETTER, UNKNOWN, WORSE, Comparison
-from tests.e2e import developing, ledger, loading
+from slipway.load.statistics import BETTER, SAME, UNKNOWN, WORSE
+from tests.e2e import delivering, developing, ledger, loading, train
 from tests.e2e.conftest import Instance, fetch
 from tests.long.lent import own_or_lent
 
@@ -28,8 +32,13 @@ REQUESTS, ROLLS, MOST_TESTS = 30_000, 3, 30
 # Roll-outs without draining, and how many of them a test has to notice.
 CONTROLS, NOTICED = 10, 9
 
-# Of a comparison: runs of each side, and seconds of each.
-RUNS, SECONDS = 5, 15
+# Of a comparison: runs of each side, and seconds of each; and of one by the command, seconds until it is over: eighteen runs with
+# a promotion or two before each, some of them made again.
+RUNS, SECONDS = 6, 15
+COMPARED_TIMEOUT = 5400.0
+
+# Milliseconds that every answer of the slower release's catalog takes longer: several times as much as without.
+SLOWER = 30
 
 ROLL = ("--during", "rollout", "--env", "dev", "--rate", "8", "--duration", "120")
 
@@ -59,7 +68,7 @@ def test_a_test_whose_workers_are_killed_is_invalid(instance: Instance, most: in
 
 def test_a_release_against_itself_is_neither_better_nor_worse(instance: Instance) -> None:
     told = _compare(instance, {})
-    assert told.answer == UNKNOWN, told.why
+    assert told.answer in (SAME, UNKNOWN), told.why
 
 
 def test_a_fifth_more_time_for_every_answer_is_found(instance: Instance) -> None:
@@ -123,6 +132,54 @@ def test_customers_notice_nothing_of_a_rollback_and_of_a_promotion(instance: Ins
         assert sum(stream.failures for stream in made.run.client.streams) == 0
         assert made.run.books.order_rows is not None
         assert made.run.books.order_rows >= made.run.client.orders_accepted > 0
+
+
+def test_the_command_tells_a_slower_release_from_the_one_before_it(instance: Instance, tmp_path: Path) -> None:
+    good = _cut(instance, tmp_path / "good", 0)
+    try:
+        slower = _cut(instance, tmp_path / "slower", SLOWER)
+        before = delivering.entry(instance, "stage", "catalog").record
+        words = ("--rate", str(loading.RATE), "--duration", str(SECONDS), "--json")
+        result = instance.invoke("load.compare", good, slower, *words, check=False, timeout=COMPARED_TIMEOUT)
+        assert result.code in (1, 2), result.stderr
+        told = json.loads(result.stdout)
+        said = written.read(Comparison, told["comparison"])
+        assert (said.answer, result.code) == (WORSE, 1), said.why
+        assert {ran.release for ran in said.runs} == {good, slower}
+        answers = {one.metric.name: one.answer for one in said.metrics}
+        assert answers["p50 of catalog"] == WORSE
+        assert BETTER not in answers.values()
+        # What ran before runs again, and the page is where it says, with every run's own page beside it.
+        assert delivering.entry(instance, "stage", "catalog").record == before
+        page = Path(told["report"])
+        assert all((page.parent.parent / ran.id / "report.html").is_file() for ran in said.runs)
+        # The runs that were kept say the same by themselves, but for the calibration.
+        sides = [
+            ",".join(ran.id for ran in said.runs if (ran.release, ran.part) == (name, "comparison")) for name in (good, slower)
+        ]
+        again = instance.invoke("load.compare", *sides, "--json", check=False)
+        assert again.code == 1, again.stdout + again.stderr
+    finally:
+        _change(instance, tmp_path / "back", 0)
+
+
+def _change(instance: Instance, folder: Path, milliseconds: int) -> None:
+    """Merge a change to develop by which stage's catalog answers so much later."""
+    branch = f"feature/slower-{milliseconds}-{secrets.token_hex(3)}"
+    work = developing.Workspace.clone(instance, folder)
+    work.configure("catalog", "stage", {"faults": [{"latency_ms": milliseconds}] if milliseconds else []})
+    work.commit(f"Answer {milliseconds} ms later")
+    train.passed(instance, work.push(branch), branch)
+    instance.invoke("merge", branch, timeout=train.FOLLOWED)
+    train.passed(instance, developing.Workspace.clone(instance, folder.with_name(f"{folder.name}-merged")).head, "develop")
+
+
+def _cut(instance: Instance, folder: Path, milliseconds: int) -> str:
+    """A release, cut and in stage, whose catalog answers so much later there."""
+    _change(instance, folder, milliseconds)
+    version = developing.next_release(instance)
+    instance.invoke("release.cut", version, timeout=developing.RUN_TIMEOUT)
+    return f"v{version}"
 
 
 def _compare(instance: Instance, slower: dict[str, int]) -> Comparison:

@@ -25,6 +25,7 @@ class Shop:
         nameless: Whether its lists show things without saying which.
         broken: Every so many-th request fails; 0 for none.
         dropped: Every so many-th connection is closed instead of an answer; 0 for none.
+        forgetful: Connections are closed after every answer, and nobody is told.
     """
 
     def __init__(self, url: str) -> None:
@@ -38,6 +39,7 @@ class Shop:
         self.thawed = threading.Event()
         self.thawed.set()
         self.broken = self.dropped = 0
+        self.forgetful = False
         self.hung: set[str] = set()
         self.nameless = False
         self.closing = threading.Event()
@@ -110,6 +112,7 @@ def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+            self.close_connection = self.close_connection or shop.forgetful
 
         do_GET = do_PUT = do_POST = do_DELETE = _serve
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from slipway import settings, shell
+from slipway.bench_load import ceiling
 from slipway.load import generator, plan, profiles
 from slipway.load.evidence import merged
 from slipway.load.model import KEEP_ALIVE, NEW_CONNECTION, SLOW, Asked, Client, Plan, Second
@@ -84,6 +85,7 @@ def test_every_customer_comes_is_served_and_leaves_nothing(small: Shop, tmp_path
     streams = {stream.name: stream for stream in client.streams}
     assert sum(second.requests for second in client.seconds) == sum(stream.requests for stream in client.streams)
     assert set(streams) == {KEEP_ALIVE, NEW_CONNECTION, SLOW}
+    assert client.stale == 0
     assert not any(stream.failures for stream in client.streams)
     assert sum(one.ok for one in client.seconds) == sum(one.ok for one in journeys)
     # New connections are new each time, and kept ones are kept.
@@ -115,6 +117,44 @@ def test_a_stall_is_charged_for_everybody_who_came_meanwhile(small: Shop, tmp_pa
     # About thirty came in two and a half seconds of it; a closed load would have had one slow answer for each of its users.
     assert slow > RATE
     assert max(one.maximum or 0 for one in client.endpoints) > 2
+
+
+def test_a_closed_client_would_hide_the_stall_that_ours_shows(small: Shop, tmp_path: Path) -> None:
+    frozen: list[float] = []
+
+    def freeze(second: Second) -> None:
+        if second.phase == "plateau" and not frozen:
+            frozen.append(second.at)
+            small.freeze(3.0)
+
+    # So long that the few users of a closed client are less than one of a hundred of its requests.
+    client = send(small.url, tmp_path, planned(PlanPhase("more", 20.0, RATE, RATE, counted=True)), on_second=freeze).client
+    closed = client.closed
+    assert frozen
+    assert closed
+    assert max(one.p99 or 0 for one in client.endpoints) > 2
+    assert closed.p99 is not None
+    assert closed.p99 < 0.5
+    # It saw the stall, but hardly ever: each of its users had one slow answer, and left the rest out.
+    assert closed.maximum is not None
+    assert closed.maximum > 2
+    assert closed.users == 4
+    assert closed.left_out > RATE
+    assert closed.requests + closed.left_out == sum(one.requests for one in client.endpoints)
+    # Locust's own users would be closed as well; what it counted here is what was really sent, so the stall is in it.
+    assert client.locust.p99 is not None
+    assert client.locust.p99 > 1
+    stages = {one.name: one for one in client.phases}
+    assert set(stages) == {"warm-up", "plateau", "more"}
+    assert (stages["plateau"].p99 or 0) > 2 > (stages["more"].p95 or 9)
+    assert sum(one.requests for one in client.phases if one.name != "warm-up") == sum(one.requests for one in client.endpoints)
+
+
+def test_kept_connections_that_the_server_closed_while_they_were_idle_are_counted(small: Shop, tmp_path: Path) -> None:
+    small.forgetful = True
+    client = send(small.url, tmp_path, planned()).client
+    assert client.stale > 5
+    assert not any(stream.failures for stream in client.streams)
 
 
 def test_a_failing_shop_fails_its_customers_and_nothing_is_asked_again(small: Shop, tmp_path: Path) -> None:
@@ -251,6 +291,13 @@ def _worker(folder: Path) -> int:
         except OSError:  # it ended meanwhile
             continue
     raise AssertionError("no worker runs")
+
+
+def test_the_benchmark_drives_it_to_a_server_that_does_nothing_and_every_customer_is_served() -> None:
+    with ceiling.server() as port:
+        made = ceiling.step(settings.load(), f"http://127.0.0.1:{port}", 10.0, Phase("step"))
+    assert made.requests > 10
+    assert 0 < made.cpu < 1.2
 
 
 def test_the_generator_s_code_is_typed() -> None:

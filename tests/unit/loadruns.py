@@ -7,7 +7,24 @@ import random
 from dataclasses import replace
 
 from slipway.load.evidence import Evidence
-from slipway.load.model import Change, Endpoint, Host, Journey, Locusts, Pod, Pods, Rollout, Run, Second, Series, Server, Stream
+from slipway.load.model import (
+    Change,
+    Closed,
+    Endpoint,
+    Host,
+    Journey,
+    Locusts,
+    Phase,
+    Pod,
+    Pods,
+    Rollout,
+    Run,
+    Second,
+    Series,
+    Server,
+    Stage,
+    Stream,
+)
 from slipway.load.verdict import judge
 from tests.unit import loads
 
@@ -21,6 +38,11 @@ ENDPOINTS = (
     ("cart", "GET /carts/{cart_id}", "checkout", 84, 0.006),
     ("orders", "GET /orders/{order_id}", "lookup", 52, 0.012),
 )
+
+
+def drawn(seed: int) -> random.Random:
+    """What a run's noise is drawn from."""
+    return random.Random(seed)
 
 
 def endpoint(draw: random.Random, service: str, name: str, journey: str, count: int, middle: float) -> Endpoint:
@@ -128,6 +150,21 @@ def run(
         verdict=verdict,
         comparable="0123456789abcdef",
         change=change,
+    )
+
+
+def phased() -> Run:
+    """A test that says all that one can: steps that climb, what a closed client would have told, and what came and went."""
+    made = run()
+    steps = tuple(Phase(f"step {number}", 10, 4.0 * number, 4.0 * number + 4, counted=True) for number in (1, 2, 3, 4))
+    closed = Closed(3, 900, 31, 0, 0.011, 0.052, 0.0987, 2.9)
+    stages = tuple(Stage(phase.name, 100, number, 0.011, 0.055, 0.099) for number, phase in enumerate(steps))
+    gone = Rollout(loads.BEGAN + 22, "cart", "cart-5d8f7c9b6-abcde came, and was gone after 12 s")
+    return replace(
+        made,
+        plan=replace(made.plan, phases=(made.plan.phases[0], *steps)),
+        client=replace(made.client, phases=stages, closed=closed, stale=17),
+        pods=replace(made.pods, rollouts=(gone, *made.pods.rollouts), limits={"cart": 0.5}),
     )
 
 

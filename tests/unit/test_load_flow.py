@@ -13,7 +13,7 @@ import urllib3.exceptions
 
 from slipway.errors import SlipwayError, UsageError
 from slipway.kube import KubeError
-from slipway.load import around, books, changing, data, during, generator, keeping, measuring, running
+from slipway.load import around, books, changing, counters, data, during, generator, keeping, measuring, running
 from slipway.load.changing import Changing
 from slipway.load.model import ENVIRONMENT_CODE, FAIL, PASS, Asked, Client, Pod, Run, Second
 from slipway.promotion import Refused
@@ -101,6 +101,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(books, "served", lambda *_: books.Served(1220.0, 1220.0))
     monkeypatch.setattr(measuring, "settle", lambda *_, **__: "")
     monkeypatch.setattr(measuring, "measure", lambda *_: loads.SERVER)
+    monkeypatch.setattr(counters, "taken", lambda *_: ())
     monkeypatch.setattr(data, "remove_orders", made.remove)
     monkeypatch.setattr(around, "hosts", lambda *_: {})
     monkeypatch.setattr(during, "work", lambda *_, **__: during.Work("rollout", made.change))

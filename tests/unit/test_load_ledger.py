@@ -21,15 +21,24 @@ ended = st.builds(
     lambda at, took, ok: lambda books: books.ended("browse", at=at, seconds=took, ok=ok), seconds, seconds, st.booleans()
 )
 asked = st.builds(
-    lambda at, took, error, counted: (
+    lambda at, took, error, counted, phase, sent: (
         lambda books: books.asked(
-            ("catalog", "GET /products", "browse"), stream="keep-alive", at=at, seconds=took, error=error, counted=counted
+            ("catalog", "GET /products", "browse"),
+            stream="keep-alive",
+            at=at,
+            seconds=took,
+            error=error,
+            counted=counted,
+            phase=phase,
+            sent=sent,
         )
     ),
     seconds,
     seconds,
     st.sampled_from(["", "status 500"]),
     st.booleans(),
+    st.sampled_from(["", "plateau", "after"]),
+    st.none() | seconds,
 )
 broke = st.builds(lambda why: lambda books: books.broke("browse", why), st.sampled_from(["KeyError: 'id'", "TypeError"]))
 counted = st.builds(lambda by: lambda books: books.counts.update({"orders_unsure": by}), st.sampled_from([1, -1]))

@@ -58,6 +58,7 @@ def test_a_prometheus_that_saw_everything_lacks_nothing(source: Prometheus) -> N
         "in flight",
         "cpu",
         "memory",
+        "memory growth",
         "restarts",
     }
     assert {one.service for one in seen.series} == set(SERVICES)
@@ -143,7 +144,7 @@ def test_a_service_of_which_a_query_says_nothing_is_missing_by_name(server: Scra
 def test_only_what_was_sent_something_must_have_rates_and_latencies(server: Scraped, source: Prometheus) -> None:
     server.silent = {"cart"}
     missing = measured(source, busy=frozenset({"orders", "storefront"})).missing
-    assert {text.partition(" of ")[0] for text in missing} == {"in flight", "cpu", "memory", "restarts"}
+    assert {text.partition(" of ")[0] for text in missing} == {"in flight", "cpu", "memory", "memory growth", "restarts"}
 
 
 @pytest.mark.parametrize("name", ["http_request_duration_seconds_bucket", "kube_pod_container_status_restarts_total"])
@@ -383,3 +384,23 @@ def test_what_changed_of_the_pods_is_told_with_its_time() -> None:
         (ENDED, "cart", "cart-1 is gone"),
     ]
     assert pods.rollouts((old, kept), (old, kept), BEGAN, ENDED) == ()
+
+
+def test_a_pod_that_came_and_went_between_two_looks_is_told_where_prometheus_knows_it() -> None:
+    stays, gone = Pod("cart", "cart-1", "sha256:a", 0, ""), Pod("orders", "orders-1", "sha256:a", 0, "")
+
+    def seen(name: str, service: str, first: float, last: float) -> Series:
+        return Series({"pod": name, "service": service}, ((first, 1.0), (last, 1.0)))
+
+    scraped = [
+        seen("cart-1", "cart", BEGAN - 60, ENDED),
+        seen("orders-1", "orders", BEGAN - 60, BEGAN + 20),
+        seen("cart-9", "cart", BEGAN + 5, BEGAN + 17),
+        seen("cart-0", "cart", BEGAN - 60, BEGAN - 30),
+        seen("other-1", "other", BEGAN + 5, BEGAN + 6),
+    ]
+    told = pods.rollouts((stays, gone), (stays,), BEGAN, ENDED, scraped)
+    assert [(one.time - BEGAN, one.service, one.what) for one in told] == [
+        (5, "cart", "cart-9 came, and was gone after 12 s"),
+        (20, "orders", "orders-1 is gone"),
+    ]

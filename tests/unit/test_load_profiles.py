@@ -14,7 +14,7 @@ import pytest
 from loadtests.generator import order as generator_order
 from slipway.errors import UsageError
 from slipway.load import plan, profiles
-from slipway.load.model import Asked, Phase
+from slipway.load.model import Asked, Host, Phase
 from slipway.settings import ROOT
 from tests.unit import loads
 
@@ -188,14 +188,21 @@ def test_the_generators_phase_and_the_plans_have_the_same_fields_and_sums() -> N
     assert replace(loads.PLAN, phases=(ramp,)).planned(0, 7.0) == pytest.approx(28.0)
 
 
+HOST, TOOLS = Host(2, 8, "a processor", "6.12", 0.5), {"generator": "load:1", "locust": "2.47.0", "python": "3.13"}
+
+
 def test_runs_are_comparable_whatever_ran_there_and_not_when_they_were_sent_otherwise() -> None:
-    same = plan.comparable(loads.PLAN, loads.TARGET, 2)
-    assert same == plan.comparable(replace(loads.PLAN, seed=9), replace(loads.TARGET, lock="", commit="f" * 40), 2)
+    same = plan.comparable(loads.PLAN, loads.TARGET, HOST, TOOLS)
+    later, python = replace(HOST, load=1.5, kernel="6.13"), {**TOOLS, "python": "3.14"}
+    assert same == plan.comparable(replace(loads.PLAN, seed=9), replace(loads.TARGET, lock="", commit="f" * 40), later, python)
     others = [
-        plan.comparable(replace(loads.PLAN, think=9.0), loads.TARGET, 2),
-        plan.comparable(replace(loads.PLAN, streams={"slow": 1.0}), loads.TARGET, 2),
-        plan.comparable(loads.PLAN, replace(loads.TARGET, local=True), 2),
-        plan.comparable(loads.PLAN, loads.TARGET, 4),
+        plan.comparable(replace(loads.PLAN, think=9.0), loads.TARGET, HOST, TOOLS),
+        plan.comparable(replace(loads.PLAN, streams={"slow": 1.0}), loads.TARGET, HOST, TOOLS),
+        plan.comparable(loads.PLAN, replace(loads.TARGET, local=True), HOST, TOOLS),
+        plan.comparable(loads.PLAN, loads.TARGET, replace(HOST, cores=4), TOOLS),
+        plan.comparable(loads.PLAN, loads.TARGET, replace(HOST, model="another"), TOOLS),
+        plan.comparable(loads.PLAN, loads.TARGET, HOST, {**TOOLS, "generator": "load:2"}),
+        plan.comparable(loads.PLAN, loads.TARGET, HOST, {**TOOLS, "locust": "2.48.0"}),
     ]
     assert same not in others
     assert len(set(others)) == len(others)

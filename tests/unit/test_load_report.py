@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from dataclasses import replace
@@ -12,12 +13,10 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from slipway.errors import UsageError
-from slipway.load import charts, compare, courses, figures, junit, picture, report, show
-from slipway.load.model import Check, Run, Series, Verdict
-from slipway.load.statistics import BETTER, UNKNOWN, WORSE
+from slipway.load import books, charts, courses, figures, junit, measuring, picture, report, show
+from slipway.load.model import Check, Closed, Phase, Rollout, Run, Series, Stage, Verdict
 from slipway.settings import load
-from tests.unit import loadruns
+from tests.unit import loadruns, loads, scraped
 
 SETTINGS = load()
 SCENES = {
@@ -74,10 +73,66 @@ def test_nothing_measured_is_told_and_never_drawn_as_zero() -> None:
     assert 'class="line p99" d=' not in page
 
 
-def test_every_query_is_named_on_the_page() -> None:
+def test_every_question_that_is_asked_about_a_run_stands_on_its_page() -> None:
+    with scraped.scraped() as (server, prometheus):
+        services = loads.SERVICES
+        asked = measuring.Asked("stage", services, frozenset(services), scraped.BEGAN, scraped.ENDED, scraped.ENDED + 7)
+        seen = measuring.measure(prometheus, replace(asked, limits=dict.fromkeys(services, 0.5)))
+        books.served(prometheus, "stage", scraped.BEGAN, scraped.ENDED)
+        questions = {re.sub(r"\[[0-9]+ms\]$", "", query) for query in server.asked}
+    page = html.unescape(report.page(SETTINGS, replace(SCENES["pass"], server=seen)))
+    assert len(questions) > 15
+    assert [question for question in questions if question not in page] == []
+    assert books.question(SCENES["pass"].id) in page
+
+
+def test_every_great_number_names_what_it_is_from() -> None:
+    page = report.page(SETTINGS, SCENES["pass"])
+    shown = re.findall(r"<dd class=\"\w*\"([^>]*)>", page.partition('<dl class="figures">')[2].partition("</dl>")[0])
+    assert len(shown) == 8
+    assert all(re.fullmatch(r' title="from [^"]{10,}"', one) for one in shown), shown
+
+
+def test_what_was_driven_through_the_environment_is_on_the_page_the_picture_and_the_terminal() -> None:
+    run = replace(
+        SCENES["pass"], pods=replace(SCENES["pass"].pods, rollouts=(Rollout(loads.BEGAN + 27, "cart", "cart-2 started"),))
+    )
+    said = "rollout from 25 s to 35 s after the begin; 1 pod started"
+    assert report.page(SETTINGS, run).count(said) >= 3
+    assert 'class="change"' in picture.timeline(run)
+    assert f"Meanwhile  {said}" in _printed(run)
+    calm = replace(run, change=None)
+    assert 'class="change"' not in picture.timeline(calm)
+    assert "Meanwhile" not in _printed(calm)
+
+
+def test_what_a_closed_client_would_have_told_stands_beside_and_is_called_that() -> None:
     run = SCENES["pass"]
+    closed = Closed(2, 700, 31, 0, 0.009, 0.018, 0.0412, 2.9)
+    page = report.page(SETTINGS, replace(run, client=replace(run.client, closed=closed, stale=17)))
+    assert "What a closed client would have told" in page
+    assert "2 such users, one for every ten requests a second, would have left 31 of these requests out" in page
+    assert "41.2 ms" in page
+    assert "17 kept connections were found closed" in page
+    assert "a closed client, from when sent" not in report.page(SETTINGS, run)
+
+
+def test_phases_are_told_one_by_one() -> None:
+    run = replace(
+        SCENES["pass"],
+        plan=replace(loads.PLAN, phases=(*loads.PLAN.phases, Phase("step 2", 10, 12, 12, counted=True))),
+        client=replace(
+            SCENES["pass"].client,
+            phases=(Stage("plateau", 800, 0, 0.011, 0.055, 0.099), Stage("step 2", 300, 7, 0.0123, 0.0567, 0.0987)),
+        ),
+    )
+    said = _printed(run)
+    assert re.search(r"step 2 +12 +300 +7 +12.3 ms +56.7 ms +98.7 ms", said)
+    assert "warm-up" not in said
     page = report.page(SETTINGS, run)
-    assert f"{len({(one.name, one.query) for one in run.server.series})} queries to Prometheus" in page
+    assert "56.7 ms" in page
+    assert "(does not count)" in page
+    assert "PHASE" not in _printed(SCENES["pass"])
 
 
 def test_the_picture_for_a_pull_request_is_a_png_of_one_size(tmp_path: Path) -> None:
@@ -125,50 +180,6 @@ def test_the_terminal_ends_with_the_verdict_its_reasons_and_where_the_report_lie
     assert not SCENES[outcome].verdict.reasons or SCENES[outcome].verdict.reasons[0].said[:40] in said
 
 
-def _series(slow: float, runs: int = 5) -> list[tuple[str, str, Run]]:
-    placed: list[str] = []
-    number = iter(range(1, 100))
-
-    def drive(release: str) -> Run:
-        assert placed[-1] == release
-        return loadruns.run(next(number), slow=slow if release == "v0.3.0" else 1.0, release=release)
-
-    return compare.series("v0.2.0", "v0.3.0", runs, placed.append, drive)
-
-
-def test_runs_are_made_in_turns_after_the_first_release_has_met_itself() -> None:
-    made = [(release, part) for release, part, _ in _series(1.0, 2)]
-    alone, first, second = ("v0.2.0", "calibration"), ("v0.2.0", "comparison"), ("v0.3.0", "comparison")
-    assert made == [alone, alone, second, first, second, first]
-
-
-@pytest.mark.parametrize(("slow", "answer"), [(5.0, WORSE), (0.3, BETTER), (1.0, UNKNOWN)])
-def test_a_release_is_told_from_another_one(slow: float, answer: str) -> None:
-    told = compare.judge("v0.2.0", "v0.3.0", _series(slow))
-    assert told.answer == answer
-    page = report.compared_page(SETTINGS, told)
-    assert f"{answer.capitalize()}</h1>" in page
-    assert len(told.runs) == 15
-
-
-def test_runs_that_are_invalid_do_not_count_and_too_few_tell_nothing() -> None:
-    made = _series(5.0)
-    spoilt = [(release, part, replace(run, verdict=Verdict("invalid", (), ()))) for release, part, run in made]
-    told = compare.judge("v0.2.0", "v0.3.0", [*made[:8], *spoilt[8:]])
-    assert told.answer == UNKNOWN
-    assert "5 of each are the least" in told.why
-    assert sum(not ran.used for ran in told.runs) == 7
-
-
-def test_only_like_is_compared_with_like_and_the_difference_is_told() -> None:
-    run = loadruns.run()
-    other = replace(run, comparable="fedc", plan=replace(run.plan, workers=7, think=3.0))
-    with pytest.raises(UsageError, match=r"think 0\.1 and 3\.0; workers 2 and 7"):
-        compare.alike([run, other])
-    with pytest.raises(UsageError, match="no run to compare"):
-        compare.judge("a", "b", [])
-
-
 def test_a_restart_that_only_prometheus_saw_is_on_the_timeline() -> None:
     run = SCENES["pass"]
     begin = run.client.began
@@ -205,10 +216,3 @@ def test_times_of_an_axis_and_percentiles_that_are_near_one_another_stay_readabl
         assert len(set(legends)) == len(legends) == 3
         ticks = [float(one.attrib["x"]) for one in words if one.attrib["text-anchor"] == "middle"]
         assert all(after - before >= 46 for before, after in pairwise(ticks))
-
-
-def test_dots_of_a_comparison_are_told_in_the_unit_of_their_number() -> None:
-    told = {one.metric.name: one for one in compare.judge("v0.2.0", "v0.3.0", _series(1.0)).metrics}
-    assert "cores" in charts.runs(told["processor time"], "v0.2.0", "v0.3.0")
-    assert " ms<" in charts.runs(told["p50"], "v0.2.0", "v0.3.0")
-    assert "0 %<" in charts.runs(told["failed requests"], "v0.2.0", "v0.3.0")

@@ -6,7 +6,7 @@ measured": it is never a zero, which somebody could mistake for a good value.
 
 from __future__ import annotations
 
-from slipway.load.model.client import Client, Endpoint, Journey, Locusts, Second, Stream, Worker
+from slipway.load.model.client import Client, Closed, Endpoint, Journey, Locusts, Second, Stage, Stream, Worker
 from slipway.load.model.planned import KEEP_ALIVE, NEW_CONNECTION, SLOW, Asked, Phase, Plan, Sending, Target
 from slipway.load.model.run import SCHEMA, Change, Host, Run, from_json, to_json
 from slipway.load.model.servers import Books, Pod, Pods, Rollout, Series, Server
@@ -27,6 +27,7 @@ __all__ = [
     "Change",
     "Check",
     "Client",
+    "Closed",
     "Endpoint",
     "Host",
     "Journey",
@@ -42,6 +43,7 @@ __all__ = [
     "Sending",
     "Series",
     "Server",
+    "Stage",
     "Stream",
     "Target",
     "Verdict",

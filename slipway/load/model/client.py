@@ -141,6 +141,45 @@ class Locusts:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What came of the requests that were due in one phase, from when each was due.
+
+    Attributes:
+        name: The phase's.
+    """
+
+    name: str
+    requests: int
+    failures: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What a closed client would have told of the phases that count: a few users, each of whom waits for its answer.
+
+    The requests that fall due are given to its users in turns. Who still waits for an answer leaves its turn out, as Locust's own
+    users and most other load tools do; latencies are from when a request was sent. Slow senders have no part in it.
+
+    Attributes:
+        users: How many there are: one for every ten requests a second.
+        requests: Those that it would have sent.
+        left_out: Those that it would not.
+    """
+
+    users: int
+    requests: int
+    left_out: int
+    failures: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True)
 class Client:
     """What the generator saw.
 
@@ -157,6 +196,9 @@ class Client:
         removed: How much of the test's data was removed afterwards, by kind; None of a kind when it could not be.
         exit_codes: Of the generator's processes, by name.
         said: What the generator said that was no figure: warnings, errors.
+        phases: What came of the requests of each phase, in the plan's order; without those in which none was due.
+        closed: What a closed client would have told; None when nobody knows.
+        stale: Kept connections that the services had closed while nothing was asked on them; others were taken in their place.
     """
 
     began: float
@@ -177,3 +219,6 @@ class Client:
     removed: Mapping[str, int | None]
     exit_codes: Mapping[str, int]
     said: tuple[str, ...]
+    phases: tuple[Stage, ...] = ()
+    closed: Closed | None = None
+    stale: int = 0

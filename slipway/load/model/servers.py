@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,16 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Pods:
-    """What ran, before the test and after it."""
+    """What ran, before the test and after it.
+
+    Attributes:
+        limits: Cores that a pod of each service may use; None where nothing limits it.
+    """
 
     before: tuple[Pod, ...]
     after: tuple[Pod, ...]
     rollouts: tuple[Rollout, ...]
+    limits: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
 
 
 @dataclass(frozen=True)

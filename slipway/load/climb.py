@@ -1,4 +1,4 @@
-"""What two load tests tell of the generator and of the shop."""
+"""Where a load that climbs became too much, which is what it is driven for."""
 
 from __future__ import annotations
 
@@ -20,21 +20,6 @@ BUSY = 0.8
 
 
 @dataclass(frozen=True)
-class Price:
-    """What a request costs the generator.
-
-    Attributes:
-        rate: Requests a second that it sent.
-        cpu: The share of a core that its workers took for that, in 95 of 100 seconds.
-        per_core: Requests a second that a whole core would send; the least, for most seconds took less than that share.
-    """
-
-    rate: float
-    cpu: float
-    per_core: float
-
-
-@dataclass(frozen=True)
 class Point:
     """Where the shop had enough.
 
@@ -49,18 +34,22 @@ class Point:
     why: str
 
 
-def price(run: Run) -> Price:
-    """What a request cost the generator, in the phases that count.
+def climbs(run: Run) -> bool:
+    """Whether the load that counts was one that climbs."""
+    return any(phase.counted and phase.end_rate > phase.begin_rate for phase in run.plan.phases)
 
-    Raises:
-        SlipwayError: Nobody measured it.
-    """
-    seconds, used = _counted(run), [worker.cpu_p95 for worker in run.client.workers]
-    known = [share for share in used if share]
-    if not seconds or not known or len(known) < len(used):
-        raise SlipwayError(f"nobody measured how busy the generator of run {run.id} was.")
-    rate, cpu = statistics.fmean(second.requests for second in seconds), sum(known)
-    return Price(round(rate, 1), round(cpu, 4), round(rate / cpu))
+
+def said(run: Run) -> str:
+    """Where a load that climbs became too much, as a sentence; empty for a load that does not climb."""
+    if not climbs(run):
+        return ""
+    try:
+        point, most = saturation(run)
+    except SlipwayError as error:
+        return f"nobody knows: {error}"
+    if point:
+        return f"{point.requests:g} requests a second ({point.journeys:g} journeys a second) were borne well; then {point.why}"
+    return f"nowhere: {most:g} requests a second were still borne well"
 
 
 def saturation(run: Run) -> tuple[Point | None, float]:
