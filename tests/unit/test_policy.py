@@ -655,6 +655,7 @@ def test_a_refusal_in_prod_says_who_is_to_approve_which_lock() -> None:
         ),
         (policy.judge_push(chosen(), merge(merge_of=())), "develop does not take merges of a commit that is on no branch."),
         (policy.judge_push(chosen(), hotfix(prod=())), "runs in prod (nothing yet)"),
+        (policy.judge_push(chosen(), cut("v0.2.0")), "v0.2.0 cannot be cut: it exists.\nAllowed: a version above v0.2.0."),
         (
             policy.judge_deploy(chosen(), deploy(user="")),
             "nobody may not change what prod runs.\nAllowed: dispatch by developer or lead.",
