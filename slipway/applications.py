@@ -27,6 +27,7 @@ class Application:
         operation: The state of the last sync: "Running", "Succeeded", "Failed", "Error", "Terminating" or empty.
         applied: The commit that the last sync applied.
         requested: Whether a sync or a refresh was asked for that has not begun.
+        left_out: What of that commit Argo CD does not even look at, in its words; empty when that is nothing.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Application:
     operation: str
     applied: str
     requested: bool
+    left_out: str = ""
 
 
 def applications(kube: Kube) -> list[Application]:
@@ -58,7 +60,8 @@ def parse(item: Mapping[str, Any]) -> Application:
     annotations: Mapping[str, str] = meta.get("annotations") or {}
     health = status.get("health") or {}
     asked = (state.get("operation") or {}).get("sync") or {}
-    conditions = [entry["message"] for entry in status.get("conditions") or [] if entry["type"].endswith("Error")]
+    told = [(entry["type"], entry["message"]) for entry in status.get("conditions") or []]
+    conditions = [message for kind, message in told if kind.endswith("Error")]
     failed = state.get("phase") in ("Failed", "Error") or (state.get("phase") == "Running" and state.get("retryCount"))
     said = [*conditions, state.get("message") if failed else "", health.get("message")]
     return Application(
@@ -72,6 +75,7 @@ def parse(item: Mapping[str, Any]) -> Application:
         operation=state.get("phase") or "",
         applied=(state.get("syncResult") or {}).get("revision") or asked.get("revision") or "",
         requested=bool(item.get("operation")) or "argocd.argoproj.io/refresh" in annotations,
+        left_out="; ".join(message for kind, message in told if kind == "ExcludedResourceWarning"),
     )
 
 
@@ -91,6 +95,9 @@ def delivered(app: Application | None, commit: str, *, later: Collection[str] = 
     good = {commit, *later}
     if app.operation in ("Failed", "Error") and app.applied in good and not app.requested:
         return Failed(f"Argo CD could not apply {app.applied[:9]}: {app.message or app.operation}")
+    # The rest of it would be called in sync and healthy.
+    if app.left_out and app.revision in good and not app.requested:
+        return Failed(f"Argo CD leaves out a part of {app.revision[:9]}: {app.left_out}")
     lacking = _lacking(app, good, commit[:9])
     return Pending(f"{lacking}: {app.message}" if app.message else lacking) if lacking else Ready(app)
 

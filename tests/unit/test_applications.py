@@ -42,6 +42,14 @@ def test_healthy_at_an_older_commit_is_not_delivered() -> None:
     assert judged == Pending("Argo CD looks at aaaaaaaaa, not at bbbbbbbbb yet")
 
 
+def test_a_commit_of_which_something_is_left_out_is_not_delivered_though_the_rest_is_healthy() -> None:
+    words = "Resource rbac.authorization.k8s.io/RoleBinding mine is excluded in the settings"
+    warned = {"conditions": [{"type": "ExcludedResourceWarning", "message": words}]}
+    assert judge(item(**warned)) == Failed(f"Argo CD leaves out a part of bbbbbbbbb: {words}")
+    older = judge(item(sync={"status": "Synced", "revision": OLDER}, **warned))
+    assert isinstance(older, Pending), "what is said of an older commit says nothing of this one"
+
+
 def test_a_commit_that_contains_it_is_as_good() -> None:
     newer = item(
         sync={"status": "Synced", "revision": LATER}, operationState={"phase": "Succeeded", "syncResult": {"revision": LATER}}
