@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from slipway import roles
+from slipway import roles, shell, toolbox
 from slipway.kube import Kube, KubeError
 from tests.e2e.conftest import Instance
 
@@ -73,6 +74,13 @@ def actor(instance: Instance, who: str) -> Kube:
     """The cluster, as a role or as its admin."""
     settings = instance.settings
     return instance.kube if who == "admin" else Kube(roles.kubeconfig(settings, who), f"{settings.context}-{who}")
+
+
+def kubectl(instance: Instance, *words: str, config: Path | None = None) -> shell.Result:
+    """What kubectl with these words did, as the cluster's admin or by another kubeconfig."""
+    settings = instance.settings
+    mine = ["--kubeconfig", config] if config else ["--kubeconfig", settings.kubeconfig, "--context", settings.context]
+    return shell.run([toolbox.get(settings, "kubectl"), *mine, *words], check=False, timeout=60)
 
 
 def may(kube: Kube, verb: str, resource: str, namespace: str = "", *, group: str = "", name: str = "") -> bool:

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +15,9 @@ import pytest
 from slipway import bundle, shell
 from slipway.kube import Kube
 from slipway.settings import ROOT, Settings, load
+
+if TYPE_CHECKING:
+    from tests.e2e.ledger import Sight
 
 UP_TIMEOUT = 5400.0  # nothing may be built yet
 COMMAND_TIMEOUT = 300.0
@@ -126,6 +129,24 @@ def evidence(request: pytest.FixtureRequest) -> Generator[None]:
     kube = used.kube if used.settings.kubeconfig.is_file() else None
     causes = bundle.collect(folder, kube, waited_for=str(report.longrepr))
     print(f"evidence: {folder}", *causes, sep="\n")
+
+
+Keep = Callable[[str, "Mapping[str, Sight]"], None]
+
+
+@pytest.fixture
+def ledgers(instance: Instance, record_property: Callable[[str, object], None]) -> Keep:
+    """Keeps what was seen step by step: all of it as JSON, and the last of it beside the result of the test."""
+    from tests.e2e import ledger
+
+    def keep(name: str, sights: Mapping[str, Sight]) -> None:
+        steps = {step: ledger.rows(instance, sight) for step, sight in sights.items()}
+        record_property("ledger", str(ledger.keep(name, steps)))
+        for row in list(steps.values())[-1]:
+            told = f"{row.version} {row.commit[:9]} {row.lock[:19]} {row.in_git} {row.in_registry} {' '.join(row.in_pods)}"
+            record_property(f"{row.environment}/{row.service}", told)
+
+    return keep
 
 
 @pytest.hookimpl(hookwrapper=True)

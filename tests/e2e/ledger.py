@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from slipway import agent, engine, oci
-from slipway.kube import Object
+from slipway import agent, applications, engine, names, oci, registry
+from slipway.kube import NOT_YET, Object
 from slipway.records import Record
 from slipway.settings import ROOT
+from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e import delivering
 from tests.e2e.conftest import Instance
 
 FOLDER = ROOT / "build" / "reports"
 
+REFRESH_TIMEOUT = 60.0
+
 # Objects whose content somebody wrote; what a controller says of them is left out of the comparison.
-_WRITTEN = (("v1", "ConfigMap"), ("v1", "Service"), ("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"))
+_WRITTEN = (
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("batch/v1", "Job"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("policy/v1", "PodDisruptionBudget"),
+)
+
+# Where the registry keeps what it was sent, and of a repository every manifest that it holds, tagged or not.
+_REPOSITORIES, _REVISIONS = "/var/lib/registry/docker/registry/v2/repositories", "_manifests/revisions/sha256"
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,7 @@ class Sight:
         pods: The pods' uids, by environment and service.
         commits: The newest commit of each GitOps repository.
         tags: Every tag of every service's images, with its digest.
+        held: Every manifest that the registry holds of each service, tagged or not.
     """
 
     records: Mapping[tuple[str, str], Record]
@@ -61,6 +81,7 @@ class Sight:
     images: Mapping[tuple[str, str], frozenset[str]]
     commits: Mapping[str, str]
     tags: Mapping[str, str]
+    held: Mapping[str, frozenset[str]]
 
     def of(self, environment: str) -> Mapping[str, Record]:
         """The records of one environment, by service."""
@@ -98,8 +119,7 @@ def look(instance: Instance) -> Sight:
                 images[key] |= {status["imageID"].rpartition("@")[2] for status in pod["status"].get("containerStatuses") or []}
         for version, kind in _WRITTEN:
             for item in instance.kube.list(kind, namespace=environment, api_version=version):
-                meta = item["metadata"]
-                written[f"{environment}/{kind}/{meta['name']}"] = meta.get("generation") or meta["resourceVersion"]
+                written[f"{environment}/{kind}/{item['metadata']['name']}"] = _content(item)
     return Sight(
         records,
         manifests,
@@ -108,7 +128,36 @@ def look(instance: Instance) -> Sight:
         {key: frozenset(found) for key, found in images.items()},
         commits,
         tags(instance, records),
+        {service: held(instance, records["prod", service]) for service in settings.services},
     )
+
+
+def _content(item: Object) -> Any:
+    """What is another when somebody writes an object otherwise: its generation, else what it is to be, else its version."""
+    meta, told = item["metadata"], item.get("spec")
+    return meta.get("generation") or (json.dumps(told, sort_keys=True) if told else meta["resourceVersion"])
+
+
+def held(instance: Instance, record: Record) -> frozenset[str]:
+    """The digests of all manifests that the registry holds in the repository of a record's image, as they lie in its storage."""
+    place = f"{_REPOSITORIES}/{oci.split(record.image).repository}/{_REVISIONS}"
+    found = engine.connect(instance.settings).container(registry.CONTAINER)
+    assert found
+    chunks, _ = found.get_archive(place)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        parts = [PurePosixPath(one.name).parts for one in archive]
+    digests = frozenset(f"sha256:{part[1]}" for part in parts if len(part) > 1)
+    assert record.digest in digests, f"{place} is not where the registry keeps its manifests"
+    return digests
+
+
+def revision(record: Record) -> str:
+    """The commit that a record's image itself says it was built from."""
+    place, found = oci.split(record.image), oci.manifest(f"{record.image}@{record.digest}")
+    assert found
+    config = oci.blob(place.host, place.repository, found["config"]["digest"])
+    assert config
+    return json.loads(config)["config"]["Labels"]["org.opencontainers.image.revision"]
 
 
 def tags(instance: Instance, records: Mapping[tuple[str, str], Record]) -> Mapping[str, str]:
@@ -143,12 +192,39 @@ def rows(instance: Instance, sight: Sight) -> list[Row]:
     ]
 
 
-def keep(name: str, found: Sequence[Row]) -> Path:
-    """Where a ledger is kept for whoever reads the reports."""
+def keep(name: str, steps: Mapping[str, Sequence[Row]]) -> Path:
+    """Where the ledger of each step is kept for whoever reads the reports."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     file = FOLDER / f"ledger-{name}.json"
-    file.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
+    told = {step: [asdict(row) for row in found] for step, found in steps.items()}
+    file.write_text(json.dumps(told, indent=1) + "\n")
     return file
+
+
+def refresh(instance: Instance, environments: Collection[str]) -> None:
+    """Return when Argo CD has looked again at everything of these environments, from Git itself and not from its memory."""
+
+    def mine() -> list[applications.Application]:
+        return [app for app in applications.applications(instance.kube) if app.environment in environments]
+
+    change = {"metadata": {"annotations": {"argocd.argoproj.io/refresh": "hard"}}}
+    where: dict[str, Any] = {"namespace": names.ARGOCD, "api_version": applications.API_VERSION}
+    for app in mine():
+        instance.kube.patch("Application", app.name, change, **where)
+
+    def looked() -> Ready[None] | Pending:
+        waiting = [app.name for app in mine() if app.requested or app.operation == "Running"]
+        return Pending(f"{', '.join(waiting)} are not done") if waiting else Ready(None)
+
+    wait_for(f"Argo CD to look at {', '.join(environments)} again", looked, timeout=REFRESH_TIMEOUT, tolerate=NOT_YET)
+
+
+def call(instance: Instance, service: str, tag: str, digest: str) -> None:
+    """Let a tag of a service name an image that the registry holds, as whoever reaches the registry may."""
+    image = delivering.entry(instance, "prod", service).record.image
+    document = oci.manifest(f"{image}@{digest}")
+    assert document
+    oci.put_manifest(f"{image}:{tag}", document)
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway import git, gitops
-from slipway.waiting import Pending, Ready, stays
-from tests.e2e import delivering, developing, ledger, train
-from tests.e2e.conftest import Instance
+from slipway import credentials, git, gitops, locks, shell
+from tests.e2e import delivering, developing, ledger, train, writing
+from tests.e2e.conftest import Instance, Keep
 from tests.e2e.developing import Workspace
 from tests.e2e.ledger import Sight
 from tests.e2e.train import Train
+from tests.e2e.writing import Tree
 
 SERVICES = {"cart", "catalog", "orders", "storefront"}
 
@@ -28,12 +30,9 @@ def driven(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Trai
 
 
 @pytest.fixture(autouse=True)
-def kept(driven: Train, record_property: Callable[[str, object], None]) -> None:
-    """The ledger of the train, beside the results of each test."""
-    found = ledger.rows(driven.instance, driven.finished)
-    record_property("ledger", str(ledger.keep(driven.release, found)))
-    for row in found:
-        record_property(f"{row.environment}/{row.service}", f"{row.version} {row.commit[:9]} {row.lock[:19]} {row.in_git}")
+def kept(driven: Train, ledgers: Keep) -> None:
+    """The ledger of the train's every step, beside the results of each test."""
+    ledgers(driven.release, driven.sights)
 
 
 def replaced(before: Sight, after: Sight, environment: str) -> set[str]:
@@ -51,16 +50,38 @@ def test_i1_the_digest_is_one_and_the_same_in_git_registry_and_pods_of_stage_and
         assert driven.finished.tags[f"{service}:{driven.version}"] == prod.in_git
 
 
+def test_i1_stage_ran_the_same_digest_when_it_was_tried(driven: Train, tmp_path: Path) -> None:
+    tree = Tree.clone(driven.instance, tmp_path / "tree", "gitops-prod").folder
+    lock = driven.promoted.records["prod", "catalog"].lock
+    [result] = [one for one in locks.stage_results(tree) if one.lock == lock]
+    assert result.environment == "stage"
+    for service in SERVICES:
+        prod = driven.promoted.records["prod", service].digest
+        assert result.digests[service] == driven.staged.records["stage", service].digest == prod
+        assert driven.staged.images["stage", service] == {prod}
+    # What was looked at is what stage ran then, and the result came before prod.
+    assert git.contains(tree, driven.staged.commits["gitops-prod"], result.commit)
+
+
 def test_i2_promoting_to_prod_builds_nothing(driven: Train) -> None:
     before, after = driven.staged.tags, driven.promoted.tags
     assert set(after.values()) == set(before.values())
+    assert driven.promoted.held == driven.staged.held, "no manifest came, tagged or not"
+    assert {service for service in SERVICES if driven.merged.held[service] < driven.staged.held[service]} >= {"catalog", "cart"}
     assert {tag for tag in after if tag not in before} == {f"{service}:{driven.version}" for service in SERVICES}
 
 
 def test_i3_no_tag_ever_names_another_digest(driven: Train) -> None:
-    sights = [driven.start, driven.on_request, driven.unasked, driven.merged, driven.staged, driven.promoted, driven.finished]
-    for before, after in itertools.pairwise(sights):
+    for before, after in itertools.pairwise(driven.sights.values()):
         assert {tag: after.tags.get(tag) for tag in before.tags} == dict(before.tags)
+
+
+def test_i3_a_releases_tag_that_somebody_gave_to_another_image_is_noticed_before_prod_changes(driven: Train) -> None:
+    """The registry asks nobody who they are: a tag proves nothing, and the digest is compared."""
+    said = driven.misnamed.stderr
+    assert driven.misnamed.code != 0
+    assert f"catalog:{driven.version} names {driven.start.records['prod', 'catalog'].digest} already" in said, said
+    assert driven.unmoved[0] == driven.unmoved[1]
 
 
 def test_i4_a_change_of_one_service_replaces_the_pods_of_that_service_alone(driven: Train) -> None:
@@ -100,15 +121,50 @@ def test_i5_a_release_lands_as_one_commit(driven: Train, tmp_path: Path) -> None
     assert replaced(before, after, "prod") == other >= {"cart", "catalog", "orders"}
 
 
-def test_i6_what_stage_and_prod_run_comes_from_the_release_branch(driven: Train) -> None:
-    work = driven.instance
-    refs = git.refs(delivering.remote(work, "app"))
-    assert f"refs/heads/release/{driven.release}" in refs
+def test_i6_what_stage_and_prod_run_was_built_from_the_release_branch(driven: Train, tmp_path: Path) -> None:
+    release = Workspace.clone(driven.instance, tmp_path / "release", branch=f"release/{driven.release}")
     for environment in ("stage", "prod"):
-        assert {record.branch for name, record in driven.promoted.of(environment).items() if name in SERVICES} <= {
-            f"release/{driven.release}",
-            "main",  # what no release has changed since the beginning
-        }
+        for service in SERVICES:
+            record = driven.promoted.records[environment, service]
+            assert record.branch in (f"release/{driven.release}", "main")  # what no release has changed since the beginning
+            # The image itself says so, and every pod was seen to run just that image.
+            assert driven.promoted.images[environment, service] == {record.digest}
+            for commit in (ledger.revision(record), record.source_commit):
+                assert git.contains(release.folder, "HEAD", commit), f"{environment}/{service} comes from {commit}"
+
+
+def test_i7_a_digest_that_was_edited_after_stage_ran_the_lock_is_refused(driven: Train, tmp_path: Path) -> None:
+    """By the pipeline's own hand and key: what it says of itself is not what allows it."""
+    environment, service, other = "prod", "catalog", f"sha256:{secrets.token_hex(32)}"
+    tree = Tree.clone(driven.instance, tmp_path / "tree", "gitops-prod")
+    [record] = tree.read("envs/prod/catalog/record.yaml")
+    before = delivering.read(driven.instance, "gitops-prod")[0]
+    said = {
+        "Environment": environment,
+        "Service": service,
+        "Version": record["version"],
+        "Source-Commit": record["source_commit"],
+        "Branch": record["branch"],
+        "Release": record["release"],
+        "Promoted-From": "stage",
+        "Triggered-By": "developer",
+    }
+    tree.say(environment, service, record["digest"], other)
+    refused = tree.push("pipeline", trailers={**said, "Kind": "promotion", "Lock": record["lock"]})
+    assert writing.rules(refused) == {"lock"}, refused
+
+    # With a lock that says the same, it is a lock that stage has not run.
+    tree = Tree.clone(driven.instance, tmp_path / "again", "gitops-prod")
+    mine = next(lock for lock in locks.read_locks(tree.folder) if lock.hash == record["lock"])
+    edited = replace(mine, services=tuple(replace(one, digest=other) if one.service == service else one for one in mine.services))
+    for name, content in edited.files.items():
+        (tree.folder / name).parent.mkdir(parents=True)
+        (tree.folder / name).write_bytes(content)
+    tree.say(environment, service, record["digest"], other)
+    tree.say(environment, service, record["lock"], edited.hash)
+    refused = tree.push("pipeline", trailers={**said, "Kind": "deploy", "Lock": edited.hash})
+    assert writing.rules(refused) == {"stage-first", "approval", "dispatch"}, refused
+    assert delivering.read(driven.instance, "gitops-prod")[0] == before
 
 
 def test_i8_nothing_reaches_prod_before_somebody_else_approved(driven: Train) -> None:
@@ -116,6 +172,16 @@ def test_i8_nothing_reaches_prod_before_somebody_else_approved(driven: Train) ->
     assert "rule 'approval'" in driven.too_early.stderr
     assert driven.own.code == 1
     assert re.search(r"rule '(four-eyes|approval)'", driven.own.stderr), driven.own.stderr
+
+
+def test_i8_past_the_tasks_the_git_server_refuses_it_and_then_the_cluster_does(driven: Train) -> None:
+    bypass = driven.bypass
+    assert writing.rules(bypass.said) == {"approval"}, bypass.said
+    assert f"nobody who may has approved {driven.release}" in bypass.said
+    assert "Allowed: lead approves this lock without being an author" in bypass.said
+    assert bypass.image not in bypass.listed, "what the Git server has refused is taken off the list again"
+    assert bypass.by_hand.code != 0, bypass.by_hand.stdout
+    assert f"REFUSED by rule 'approved digests': image {bypass.image} is not approved for prod" in bypass.by_hand.stderr
 
 
 def test_i9_stage_gets_a_release_by_itself_and_prod_does_not(driven: Train) -> None:
@@ -126,14 +192,23 @@ def test_i9_stage_gets_a_release_by_itself_and_prod_does_not(driven: Train) -> N
 
 def test_i10_finishing_a_release_changes_no_environment(driven: Train, tmp_path: Path) -> None:
     everywhere = driven.instance.settings.environments
+    # The pipeline has run for what it pushed.
+    assert {driven.runs[branch].state for branch in ("main", "develop")} == {"passed"}
     assert driven.again.changed(driven.finished, everywhere) == set()
+    assert driven.again.moved(driven.finished, everywhere) == set()
+    assert driven.again.commits == driven.finished.commits
     refs = git.refs(delivering.remote(driven.instance, "app"))
     main = Workspace.clone(driven.instance, tmp_path / "main", branch="main")
     assert refs[f"refs/tags/{driven.release}"]
     log = {commit.sha for commit in git.log(main.folder, "HEAD", limit=1000)}
-    assert refs[f"refs/heads/release/{driven.release}"] in log
+    tip = refs[f"refs/heads/release/{driven.release}"]
+    assert tip in log
     for service in SERVICES:
         assert driven.promoted.records["prod", service].source_commit in log
+    for part in ("services", "charts"):
+        assert git.content(main.folder, "HEAD", part) == git.content(main.folder, tip, part) != "", "main is what was released"
+    develop = Workspace.clone(driven.instance, tmp_path / "develop")
+    assert git.contains(develop.folder, "HEAD", tip), "what was released is in develop"
 
 
 def test_i14_no_environment_feels_what_happens_in_another(driven: Train) -> None:
@@ -168,15 +243,78 @@ def test_i19_the_history_of_prod_can_be_told_from_git_alone(driven: Train) -> No
         assert expected in text, expected
 
 
+# What a commit of records says by its kind, beside the kind itself.
+RECORDS = {"Environment", "Service", "Version", "Source-Commit", "Branch", "Triggered-By"}
+SAID = {
+    "genesis": RECORDS - {"Triggered-By"},
+    "deploy": RECORDS,
+    "promotion": RECORDS | {"Promoted-From"},
+    "rollback": RECORDS | {"Restores"},
+    "revert": RECORDS | {"Restores"},
+    "release": {"Environment", "Release", "Lock", "Triggered-By"},
+    "load": {"Environment", "Release", "Lock", "Triggered-By"},
+    "approval": {"Release", "Lock", "Approved-By", "Triggered-By"},
+}
+
+
+def unsaid(commit: git.Commit) -> set[str]:
+    """What a commit has to say of itself, and does not."""
+    told = commit.trailers
+    wanted = SAID[told["Kind"]]
+    if told["Kind"] == "promotion" and told["Environment"] == "prod":
+        wanted = wanted | {"Release", "Lock", "Approved-By"}
+    if told["Kind"] == "deploy" and told["Environment"] == "stage":
+        wanted = wanted | {"Release", "Lock"}
+    return {name for name in wanted if not told.get(name)}
+
+
+@pytest.mark.parametrize("repository", ["gitops-nonprod", "gitops-prod"])
+def test_i19_every_commit_is_signed_by_whoever_made_it_and_says_all_of_itself(
+    driven: Train, tmp_path: Path, repository: str
+) -> None:
+    tree, signers = Tree.clone(driven.instance, tmp_path / "tree", repository).folder, tmp_path / "signers"
+    signers.write_text(credentials.keep(driven.instance.settings).signers_file)
+    log = git.log(tree, "HEAD", limit=100_000)
+    assert log[-1].trailers["Kind"] == "genesis"
+
+    mine = ["git", "-C", tree, "-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={signers}"]
+    shell.run([*mine, "verify-commit", *(commit.sha for commit in log)], env=git.environment(), timeout=120)
+    said = shell.run([*mine, "log", "--format=%H %G? %GS"], env=git.environment(), timeout=120).stdout.splitlines()
+    signed = {sha: (good, signer) for sha, good, signer in (line.split(" ", 2) for line in said)}
+    for commit in log:
+        by = commit.trailers["Approved-By"] if commit.trailers["Kind"] == "approval" else "pipeline"
+        assert signed[commit.sha] == ("G", credentials.address(by)), commit
+        assert (commit.author, len(commit.parents)) == (by, 0 if commit == log[-1] else 1), commit
+        assert unsaid(commit) == set(), commit
+
+
+@pytest.mark.parametrize("repository", ["gitops-nonprod", "gitops-prod"])
+def test_i19_what_runs_where_follows_from_what_the_commits_say(driven: Train, tmp_path: Path, repository: str) -> None:
+    tree = Tree.clone(driven.instance, tmp_path / "tree", repository).folder
+    words = ["git", "-C", tree, "log", "--reverse", "--format=%B"]
+    told = dict(lines(shell.run(words, env=git.environment()).stdout))
+    there = {key: entry.record for key, entry in gitops.entries(tree).items()}
+    assert told == {"/".join(key): (record.version, record.digest[:19]) for key, record in there.items()}
+
+
+def lines(text: str) -> Iterable[tuple[str, tuple[str, str]]]:
+    """What each line of the messages says of one record: where, and which version by which digest."""
+    for line in text.splitlines():
+        if found := re.fullmatch(r"([a-z0-9-]+/[a-z0-9-]+) (\S+) (sha256:[0-9a-f]{12})", line):
+            yield found[1], (found[2], found[3])
+
+
 def test_i9_prod_stays_as_it_is_while_nobody_dispatches(driven: Train) -> None:
-    before = delivering.read(driven.instance, "gitops-prod")[1]
-    mine = {key: entry.record for key, entry in before.items() if key[0] == "prod"}
-
-    def same() -> Ready[None] | Pending:
-        now = delivering.read(driven.instance, "gitops-prod")[1]
-        return Ready(None) if {key: now[key].record for key in mine} == mine else Pending("a record of prod changed")
-
-    stays("prod to stay", same, seconds=5.0)
+    """Whatever runs again, and however often Argo CD looks."""
+    before = ledger.look(driven.instance)
+    for branch in ("develop", f"release/{driven.release}", "main"):
+        run = driven.instance.json("ci", "--ref", branch, check=False, timeout=train.FOLLOWED)
+        assert run["state"] in ("passed", "superseded"), run
+    ledger.refresh(driven.instance, ["prod"])
+    after = ledger.look(driven.instance)
+    assert after.of("prod") == before.of("prod")
+    assert before.changed(after, ["prod"]) == set()
+    assert before.moved(after, ["prod"]) == set()
 
 
 def test_every_run_says_what_it_did_stage_by_stage(driven: Train) -> None:

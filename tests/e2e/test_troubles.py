@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from slipway import access, git, gitops, pipeline, runs, shell
-from slipway.waiting import Pending, Ready, stays
+from slipway.kube import Object
 from tests.e2e import delivering, developing, ledger, train
-from tests.e2e.conftest import Instance
-from tests.e2e.developing import Workspace
+from tests.e2e.conftest import Instance, Keep
+from tests.e2e.developing import Run, Workspace
+from tests.e2e.ledger import Sight
 
 FOLLOWED = 600.0
 
@@ -24,6 +26,13 @@ Change = Callable[[Workspace], None]
 def folder(tmp_path: Path) -> Path:
     """A place for clones."""
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def kept(instance: Instance, request: pytest.FixtureRequest, ledgers: Keep) -> Generator[None]:
+    """The ledger of each test's end, beside its result."""
+    yield
+    ledgers(request.node.name, {"end": ledger.look(instance)})
 
 
 def landed(instance: Instance, folder: Path, change: Change) -> str:
@@ -72,31 +81,120 @@ def test_i11_a_rollback_brings_back_the_very_same_bytes_and_stays(instance: Inst
             assert back.images["prod", service] == {record.digest}
     assert {f"{service}:{version}" for service in instance.settings.services} <= set(back.tags), "a rollback takes no tag away"
 
-    def same() -> Ready[None] | Pending:
-        return Ready(None) if delivering.read(instance, "gitops-prod")[0] == back.commits["gitops-prod"] else Pending("it moved")
-
-    stays("prod to stay where it was rolled back to", same, seconds=10.0)
+    stays(instance, version, ["prod"], back)
 
 
-def test_i15_an_unhealthy_release_is_taken_back_and_cannot_go_on(instance: Instance, folder: Path) -> None:
-    # It starts everywhere but in stage: no test of the service alone can know.
-    landed(instance, folder, lambda work: work.run_otherwise("catalog", "stage", {"env": {"PYTHONHOME": "/nowhere"}}))
-    before = ledger.look(instance)
+def test_i11_stage_and_dev_stay_where_they_were_rolled_back_to(instance: Instance, folder: Path) -> None:
+    """There the pipeline goes by itself: what was rolled back does not come again before somebody asks for it."""
+    landed(instance, folder, lambda work: work.touch("catalog"))
     version = developing.next_release(instance)
-    said = instance.invoke("release.cut", version, check=False, timeout=FOLLOWED)
-    tip = git.refs(delivering.remote(instance, "app"))[f"refs/heads/release/v{version}"]
-    run = developing.wait_run(instance, tip, branch=f"release/v{version}")
-    assert run.state == "failed", (run.said, said.stderr)
+    instance.invoke("release.cut", version, timeout=FOLLOWED)
+    new = ledger.look(instance)
+    try:
+        for environment in ("stage", "dev"):
+            instance.invoke("rollback", environment, timeout=FOLLOWED)
+        back = ledger.look(instance)
+        for environment in ("stage", "dev"):
+            assert back.records[environment, "catalog"].digest != new.records[environment, "catalog"].digest
+            assert back.images[environment, "catalog"] == {back.records[environment, "catalog"].digest}
+        assert back.of("qa") == new.of("qa")
+        stays(instance, version, ["stage", "dev"], back)
+    finally:
+        instance.invoke("ci", "--ref", "develop", "--to", "dev", timeout=FOLLOWED)
+    asked = ledger.look(instance)
+    assert asked.records["dev", "catalog"].digest == new.records["dev", "catalog"].digest, "somebody asked for it"
 
-    after = ledger.look(instance)
-    assert after.of("stage") == before.of("stage")
-    for (environment, service), record in after.records.items():
+
+def stays(instance: Instance, version: str, environments: Sequence[str], back: Sight) -> None:
+    """Return when everything that goes by itself has run once more, and these environments have stayed what they were."""
+    for branch in ("develop", f"release/v{version}"):
+        run = instance.json("ci", "--ref", branch, check=False, timeout=FOLLOWED)
+        assert run["state"] in ("passed", "superseded"), run
+    ledger.refresh(instance, environments)
+    now = ledger.look(instance)
+    for environment in environments:
+        assert now.of(environment) == back.of(environment)
+    assert back.changed(now, environments) == set()
+    assert back.moved(now, environments) == set()
+
+
+@dataclass(frozen=True)
+class Unhealthy:
+    """A release in which one of three changed services does not start in stage: what stage was, and is.
+
+    Attributes:
+        made: The commits that it made there, the newest first.
+        brought: What the first of them brought, by service.
+        sets: The replica sets of cart in stage afterwards.
+    """
+
+    version: str
+    run: Run
+    said: shell.Result
+    before: Sight
+    after: Sight
+    made: Sequence[git.Commit]
+    brought: dict[str, str]
+    sets: Sequence[Object]
+
+
+@pytest.fixture(scope="module")
+def unhealthy(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Unhealthy:
+    """It starts everywhere but in stage: no test of the service alone can know. Whatever comes of it, develop is well again."""
+    folder = tmp_path_factory.mktemp("unhealthy")
+
+    def ill(work: Workspace) -> None:
+        work.run_otherwise("catalog", "stage", {"env": {"PYTHONHOME": "/nowhere"}})
+        work.touch("cart", "storefront")
+
+    def well(work: Workspace) -> None:
+        work.run_otherwise("catalog", "stage", {"env": {}})
+        work.touch("catalog")
+
+    try:
+        landed(instance, folder, ill)
+        before = ledger.look(instance)
+        version = developing.next_release(instance)
+        branch = f"release/v{version}"
+        said = instance.invoke("release.cut", version, check=False, timeout=FOLLOWED)
+        tip = git.refs(delivering.remote(instance, "app"))[f"refs/heads/{branch}"]
+        run = developing.wait_run(instance, tip, branch=branch)
+        after = ledger.look(instance)
+        made = developing.commits(instance, folder / "tree", "gitops-prod", since=before.commits["gitops-prod"])
+        git.export(folder / "tree", made[-1].sha, ["envs/stage"], folder / "then")
+        then = gitops.entries(folder / "then")
+        brought = {service: then["stage", service].record.digest for service in instance.settings.services}
+        where = {"namespace": "stage", "labels": "app.kubernetes.io/name=cart", "api_version": "apps/v1"}
+        return Unhealthy(version, run, said, before, after, made, brought, instance.kube.list("ReplicaSet", **where))
+    finally:
+        landed(instance, folder, well)
+
+
+def test_i15_an_unhealthy_release_is_taken_back_and_cannot_go_on(instance: Instance, unhealthy: Unhealthy) -> None:
+    assert unhealthy.run.state == "failed", (unhealthy.run.said, unhealthy.said.stderr)
+    assert unhealthy.after.of("stage") == unhealthy.before.of("stage")
+    for (environment, service), record in unhealthy.after.records.items():
         if environment == "stage" and service in instance.settings.services:
-            assert after.images["stage", service] == {record.digest}
-    refused = instance.invoke("promote", "prod", "--release", f"v{version}", check=False)
+            assert unhealthy.after.images["stage", service] == {record.digest}
+    refused = instance.invoke("promote", "prod", "--release", f"v{unhealthy.version}", check=False)
     assert refused.code == 1
     assert "rule 'stage-first'" in refused.stderr
-    landed(instance, folder, lambda work: work.run_otherwise("catalog", "stage", {"env": {}}))
+
+
+def test_i5_when_one_of_several_does_not_start_all_of_them_come_back(unhealthy: Unhealthy) -> None:
+    back, forth = unhealthy.made
+    several = {"cart", "catalog", "storefront"}
+    assert (forth.trailers["Kind"], back.trailers["Kind"]) == ("deploy", "revert")
+    assert set(forth.trailers["Service"].split(", ")) == set(back.trailers["Service"].split(", ")) >= several
+    assert back.trailers["Restores"] == forth.parents[0] == unhealthy.before.commits["gitops-prod"]
+    for service in several:
+        assert unhealthy.brought[service] != unhealthy.before.records["stage", service].digest
+    # Cart did start: stage came to run it, and does not any more.
+    images = {one["spec"]["template"]["spec"]["containers"][0]["image"]: one["spec"]["replicas"] for one in unhealthy.sets}
+    came = next(image for image in images if image.endswith(unhealthy.brought["cart"]))
+    assert images[came] == 0
+    assert unhealthy.after.images["stage", "cart"] == {unhealthy.before.records["stage", "cart"].digest}
+    assert unhealthy.before.changed(unhealthy.after, ["dev", "qa", "prod"]) == set()
 
 
 def test_i13_an_older_commit_that_comes_late_changes_nothing(instance: Instance, folder: Path) -> None:
@@ -161,7 +259,18 @@ def test_a_hotfix_begins_at_what_prod_runs(instance: Instance, folder: Path) -> 
     after = ledger.look(instance)
     assert {service for _, service in sight.moved(after, ["prod"])} == {"catalog"}
     assert after.records["prod", "catalog"].version.startswith(f"{fix}-rc.")
+
     instance.invoke("release.finish", fix, "--user", "lead", timeout=FOLLOWED)
+    refs = git.refs(delivering.remote(instance, "app"))
+    develop = Workspace.clone(instance, folder / "develop")
+    assert git.contains(develop.folder, refs["refs/heads/develop"], work.head), "the mend is in develop"
+    for branch in ("main", "develop"):
+        train.passed(instance, refs[f"refs/heads/{branch}"], branch)
+    finished = ledger.look(instance)
+    assert after.changed(finished, ["stage", "prod"]) == set()
+    # Develop has it now, as it has whatever is merged to it.
+    assert finished.records["dev", "catalog"].inputs == after.records["prod", "catalog"].inputs
+    assert finished.images["dev", "catalog"] == {finished.records["dev", "catalog"].digest}
 
 
 def test_i3_a_tag_that_was_moved_is_noticed_before_anything_changes(instance: Instance, folder: Path) -> None:
@@ -201,13 +310,29 @@ def test_a_run_that_is_killed_between_image_and_commit_leaves_nothing_half_done(
     work.touch("catalog")
     work.commit()
     before = ledger.look(instance)
+    was = delivering.read(instance, "gitops-nonprod")[1]
     commit = work.push(branch, options=["deploy=dev"])
     developing.wait_stage(instance, commit, "images")
     runner = ledger.runner(instance)
     runner.kill()
-    killed = ledger.look(instance)
-    assert killed.of("qa") == before.of("qa")
-    runner.start()
+    try:
+        now = delivering.read(instance, "gitops-nonprod")[1]
+        killed = ledger.look(instance)
+    finally:
+        runner.start()
+    # Dev has all of it, or nothing: a record, its values and its manifests say one thing, and nobody else's has changed.
+    assert {key: entry for key, entry in now.items() if key != ("dev", "catalog")} == {
+        key: entry for key, entry in was.items() if key != ("dev", "catalog")
+    }
+    mine, had = now["dev", "catalog"], was["dev", "catalog"]
+    if mine != had:
+        assert mine.record.source_commit == commit
+        [deployment] = [item for item in mine.manifests if item["kind"] == "Deployment"]
+        image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+        assert image == f"{mine.record.image}@{mine.record.digest}"
+        assert mine.values["image"]["digest"] == mine.record.digest
+    assert killed.images["dev", "catalog"] <= {had.record.digest, mine.record.digest}
+    assert before.changed(killed, ["qa", "stage", "prod"]) == set()
     train.passed(instance, commit, branch)
     after = ledger.look(instance)
     assert after.images["dev", "catalog"] == {after.records["dev", "catalog"].digest}

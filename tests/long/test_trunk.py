@@ -184,6 +184,7 @@ def test_prod_runs_by_dispatch_exactly_what_stage_ran_and_it_is_tagged(instance:
         assert trunk.promoted.tags[f"{service}:0.2.0"] == prod.digest
     assert refs(instance)["refs/tags/v0.2.0"] == trunk.tip
     assert set(trunk.promoted.tags.values()) == set(trunk.merged.tags.values()), "nothing was built"
+    assert trunk.promoted.held == trunk.merged.held, "no manifest came, tagged or not"
     assert trunk.merged.changed(trunk.promoted, ["dev", "qa", "stage"]) == set()
     assert trunk.again.commits == trunk.promoted.commits
 
