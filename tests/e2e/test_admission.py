@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway import admission, applications, names, policy, shell, toolbox
+from slipway import admission, applications, names
 from slipway.kube import NOT_YET, Kube, KubeError, ready, rollout
+from slipway.promotion import Change
 from slipway.waiting import Failed, Pending, Ready, wait_for
 from tests.agreement import CASES, Case
-from tests.e2e.admitting import KINDS, SECURITY, actor, may, refuser, stranger, workload
+from tests.e2e import delivering, writing
+from tests.e2e.admitting import KINDS, SECURITY, actor, kubectl, may, refuser, stranger, workload
 from tests.e2e.conftest import Instance
 from tests.e2e.delivering import ARRIVAL_TIMEOUT
+from tests.e2e.developing import Workspace
 
 GUARDED = ("stage", "prod")
 ROLES = ("developer", "lead", "pipeline")
 EVERYBODY = (*ROLES, "admin")
 ARGO = applications.API_VERSION
-RULES = "admissionregistration.k8s.io"
+
+# How many questions are asked at a time.
+ASKERS = 4
 
 
 def said_no(ask: Callable[[], object]) -> tuple[str, str]:
@@ -234,32 +242,72 @@ def test_who_refuses_what_to_whom(instance: Instance, who: str, what: str, envir
 
 
 # (verb, resource, API group, namespace): what would be as good as a way around.
+WRITES, GROUP = ("create", "update", "patch", "delete"), "rbac.authorization.k8s.io"
+INTO_PODS = ("pods/exec", "pods/attach", "pods/portforward", "pods/proxy")
+# Where the guards are, with their code and what they judge by, and whatever says what they are.
+GUARDS = (names.SYSTEM, names.ARGOCD, "kube-system")
 WAYS_AROUND = [
-    *((verb, resource, "", env) for env in GUARDED for verb, resource in (("create", "pods/exec"), ("create", "pods/attach"))),
-    *(("delete", "pods", "", env) for env in GUARDED),
-    *((verb, "configmaps", "", names.ADMISSION) for verb in ("delete", "deletecollection")),
-    *((verb, "validatingadmissionpolicies", RULES, "") for verb in ("create", "update", "delete")),
-    *((verb, "validatingadmissionpolicybindings", RULES, "") for verb in ("create", "update", "delete")),
-    *((verb, "applications", "argoproj.io", "argocd") for verb in ("create", "update", "delete")),
-    *((verb, "applicationsets", "argoproj.io", "argocd") for verb in ("create", "update", "delete")),
-    ("create", "serviceaccounts/token", "", "argocd"),
-    ("create", "serviceaccounts/token", "", "kube-system"),
+    *((verb, "pods", "", space) for space in (*GUARDED, *GUARDS) for verb in WRITES),
+    *(("create", part, "", space) for space in (*GUARDED, *GUARDS) for part in INTO_PODS),
+    *((verb, "pods/ephemeralcontainers", "", space) for space in (*GUARDED, *GUARDS) for verb in ("update", "patch")),
+    *(
+        (verb, kind, "apps", space)
+        for space in (*GUARDED, *GUARDS)
+        for kind in ("deployments", "statefulsets", "daemonsets", "replicasets")
+        for verb in WRITES
+    ),
+    *((verb, kind, "batch", space) for space in (*GUARDED, *GUARDS) for kind in ("jobs", "cronjobs") for verb in WRITES),
+    *(
+        (verb, kind, "", space)
+        for space in (*GUARDED, *GUARDS)
+        for kind in ("configmaps", "secrets", "services", "serviceaccounts", "persistentvolumeclaims")
+        for verb in WRITES
+    ),
+    # Of the lists the pipeline may write those that there are, by their names.
+    *((verb, "configmaps", "", names.ADMISSION) for verb in ("update", "patch", "delete", "deletecollection")),
+    *(
+        (verb, resource, "admissionregistration.k8s.io", "")
+        for resource in (
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings",
+            "validatingwebhookconfigurations",
+            "mutatingwebhookconfigurations",
+        )
+        for verb in WRITES
+    ),
+    *(
+        (verb, resource, "argoproj.io", names.ARGOCD)
+        for resource in ("applications", "applicationsets", "appprojects")
+        for verb in (*WRITES, "deletecollection")
+    ),
+    *((verb, "customresourcedefinitions", "apiextensions.k8s.io", "") for verb in WRITES),
+    *(("create", "serviceaccounts/token", "", space) for space in (*GUARDED, *GUARDS)),
+    *(("get", "secrets", "", space) for space in (*GUARDED, *GUARDS, names.ADMISSION)),
+    *(("list", "secrets", "", space) for space in (*GUARDED, *GUARDS, names.ADMISSION)),
     ("impersonate", "users", "", ""),
-    ("impersonate", "serviceaccounts", "", "kube-system"),
-    ("get", "secrets", "", "argocd"),
-    ("get", "secrets", "", names.SYSTEM),
-    ("patch", "namespaces", "", ""),
-    ("create", "clusterrolebindings", "rbac.authorization.k8s.io", ""),
-    ("create", "rolebindings", "rbac.authorization.k8s.io", "prod"),
-    ("create", "pods", "", "kube-system"),
-    ("create", "nodes/proxy", "", ""),
+    ("impersonate", "groups", "", ""),
+    *(("impersonate", "serviceaccounts", "", space) for space in (*GUARDED, *GUARDS, names.ADMISSION)),
+    *((verb, "namespaces", "", "") for verb in WRITES),
+    *((verb, "persistentvolumes", "", "") for verb in WRITES),
+    *((verb, kind, GROUP, "") for kind in ("clusterroles", "clusterrolebindings") for verb in (*WRITES, "bind", "escalate")),
+    *(
+        (verb, kind, GROUP, space)
+        for space in (*GUARDED, *GUARDS, names.ADMISSION)
+        for kind in ("roles", "rolebindings")
+        for verb in WRITES
+    ),
+    *((verb, "nodes/proxy", "", "") for verb in ("get", "create")),
+    *((verb, "nodes", "", "") for verb in ("update", "patch", "delete")),
 ]
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_has_a_right_that_would_be_a_way_around(instance: Instance, role: str) -> None:
     kube = actor(instance, role)
-    assert [way for way in WAYS_AROUND if may(kube, way[0], way[1], way[3], group=way[2])] == []
+    assert may(kube, "get", "pods", "prod"), "it is really asked"
+    with ThreadPoolExecutor(ASKERS) as pool:
+        allowed = list(pool.map(lambda way: may(kube, way[0], way[1], way[3], group=way[2]), WAYS_AROUND))
+    assert [way for way, can in zip(WAYS_AROUND, allowed, strict=True) if can] == []
 
 
 def test_only_the_pipeline_may_change_a_list(instance: Instance) -> None:
@@ -317,7 +365,7 @@ def test_the_namespace_of_the_lists_holds_lists_and_nothing_else(instance: Insta
 def test_a_program_that_may_write_everywhere_may_not_write_a_list(instance: Instance) -> None:
     """Argo CD's controller is such a program; that its own project stops it is another guard."""
     argv = ["--as=system:serviceaccount:argocd:argocd-application-controller", "--namespace", names.ADMISSION]
-    said = _kubectl(instance, *argv, "annotate", "configmap", "approved-prod", "mine=yes", "--dry-run=server")
+    said = kubectl(instance, *argv, "annotate", "configmap", "approved-prod", "mine=yes", "--dry-run=server")
     assert said.code != 0
     assert "REFUSED by rule 'lists'" in said.stderr
 
@@ -349,15 +397,6 @@ def test_approvals_at_the_same_time_lose_nothing_of_each_other(instance: Instanc
     finally:
         admission.revoke(instance.kube, "stage", images)
     assert admission.approved(instance.kube, "stage") == before
-
-
-@pytest.mark.parametrize("environment", GUARDED)
-def test_everything_that_git_records_of_an_environment_is_on_its_list(instance: Instance, environment: str) -> None:
-    from tests.e2e import delivering
-
-    entries = delivering.read(instance, instance.settings.environment(environment).repository)[1]
-    recorded = {f"{entry.record.image}@{entry.record.digest}" for key, entry in entries.items() if key[0] == environment}
-    assert recorded <= set(admission.approved(instance.kube, environment))
 
 
 def test_no_rule_has_a_word_that_the_api_server_does_not_understand(instance: Instance) -> None:
@@ -466,14 +505,6 @@ def test_argo_cd_makes_again_what_is_approved_of_every_kind_that_is_delivered(in
 # --- around Git
 
 
-def _kubectl(instance: Instance, *words: str) -> shell.Result:
-    settings = instance.settings
-    program = toolbox.get(settings, "kubectl")
-    return shell.run(
-        [program, "--kubeconfig", settings.kubeconfig, "--context", settings.context, *words], check=False, timeout=60
-    )
-
-
 # Writes a commit past the hook, as only somebody inside of the Git server can; prints the commit there was before.
 _PAST_THE_HOOK = r"""
 set -e
@@ -497,7 +528,7 @@ def past_the_hook(instance: Instance) -> Generator[Callable[[str, str, str, str]
     undo: list[tuple[str, str]] = []
 
     def inside(*argv: str) -> str:
-        said = _kubectl(instance, "--namespace", names.SYSTEM, "exec", "deployment/git", "--container", "git", "--", *argv)
+        said = kubectl(instance, "--namespace", names.SYSTEM, "exec", "deployment/git", "--container", "git", "--", *argv)
         assert said.code == 0, said.stderr
         return said.stdout.strip()
 
@@ -623,25 +654,63 @@ def test_an_operation_applies_what_the_branch_says_and_nothing_else(instance: In
     assert ask({"sync": {}}) == ("", "")
 
 
-# --- hook and admission
+# --- hook and admission; tests/delivery brings every case of the table to the hook, and looks at the list
 
 
-def case_name(case: Case) -> str:
-    return case.name
+def coming(name: str) -> Case:
+    return next(case for case in CASES if case.name == name)
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_name)
-def test_admission_says_of_an_image_what_the_policy_says(instance: Instance, case: Case) -> None:
-    """The pipeline approves what the policy lets through; then both must have given the same answer."""
-    pipeline, refusals = actor(instance, "pipeline"), policy.judge_deploy(instance.settings.policy, case.asked)
-    if not refusals:
-        admission.approve(pipeline, case.environment, [case.image])
+@pytest.fixture
+def work(instance: Instance, tmp_path: Path) -> Workspace:
+    """A developer's clone of develop."""
+    return Workspace.clone(instance, tmp_path / "work")
+
+
+@pytest.mark.parametrize("name", ["stage: of a feature branch", "prod: of a feature branch", "stage: of develop"])
+def test_what_the_git_server_refuses_is_on_no_list_and_the_cluster_refuses_it_too(
+    instance: Instance, work: Workspace, tmp_path: Path, name: str
+) -> None:
+    """Sent by somebody whose own policy asks for nothing: the hook says what the table says, and admission says no as well."""
+    case, image = coming(name), stranger()
+    environment, branch = case.environment, case.asked.branch
+    if branch != "develop":
+        branch = f"feature/{secrets.token_hex(3)}"
+        work.touch("catalog")
+        work.commit()
+        work.push(branch, options=["ci.skip"])
+    had, before = admission.approved(instance.kube, environment), delivering.read(instance, "gitops-prod")[0]
+    record = replace(
+        delivering.entry(instance, environment, "catalog").record,
+        digest=image.rpartition("@")[2],
+        image=image.partition("@")[0],
+        source_commit=work.head,
+        branch=branch,
+        release="",
+        lock="",
+        config="",
+    )
+    by = "pipeline" if case.asked.kind == "automatic" else "developer"
+    change = Change(environment, "deploy", branch, (record,), how=case.asked.kind, triggered_by=by)
     try:
+        said = writing.refusal(writing.unjudging(instance, tmp_path), change)
+        assert writing.rules(said) == set(case.rules), said
+        assert admission.approved(instance.kube, environment) == had
         for kind in ("Deployment", "Job"):
-            who, words = said_no(
-                lambda kind=kind: instance.kube.create(workload(kind, case.environment, case.image), dry_run=True)
-            )
-            assert who == ("approved digests" if refusals else ""), words
+            who, words = said_no(lambda kind=kind: instance.kube.create(workload(kind, environment, image), dry_run=True))
+            assert who == "approved digests", words
     finally:
-        admission.revoke(pipeline, case.environment, [case.image])
-    assert tuple(refusal.rule for refusal in refusals) == case.rules
+        admission.revoke(instance.kube, environment, [image])
+    assert delivering.read(instance, "gitops-prod")[0] == before
+
+
+@pytest.mark.parametrize("environment", GUARDED)
+def test_what_has_landed_is_listed_and_is_admitted(instance: Instance, environment: str) -> None:
+    entries = delivering.read(instance, "gitops-prod")[1]
+    recorded = {f"{entry.record.image}@{entry.record.digest}" for key, entry in entries.items() if key[0] == environment}
+    assert recorded <= set(admission.approved(instance.kube, environment))
+    for image in recorded:
+        for kind in ("Deployment", "Job"):
+            assert said_no(
+                lambda kind=kind, image=image: instance.kube.create(workload(kind, environment, image), dry_run=True)
+            ) == ("", "")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import urllib.parse
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +14,11 @@ import pytest
 from slipway import applications, credentials, git, gitops, names
 from slipway.kube import NOT_YET, rollout
 from slipway.waiting import Failed, Pending, Ready, wait_for
-from tests.e2e import delivering
+from tests.e2e import comparing, delivering
+from tests.e2e.admitting import kubectl, pod_spec, stranger
 from tests.e2e.conftest import Instance, fetch
 from tests.e2e.delivering import ARRIVAL_TIMEOUT
+from tests.e2e.writing import Tree
 
 
 def test_a_pushed_record_runs_within_moments_because_the_webhook_told_argocd(instance: Instance) -> None:
@@ -61,6 +66,44 @@ def test_a_change_by_hand_is_undone(instance: Instance) -> None:
     wait_for("Argo CD to undo the change", undone, timeout=ARRIVAL_TIMEOUT)
 
 
+def test_i12_what_somebody_does_to_prod_by_hand_is_denied_or_healed_and_git_is_what_runs(
+    instance: Instance, tmp_path: Path
+) -> None:
+    def prod(*words: str) -> str:
+        done = kubectl(instance, "--namespace", "prod", *words)
+        return done.stderr if done.code else ""
+
+    had = instance.kube.get("Deployment", "catalog", namespace="prod", api_version="apps/v1")
+    assert had
+    image = stranger()
+    denied = prod("set", "image", "deployment/catalog", f"catalog={image}")
+    assert f"REFUSED by rule 'approved digests': image {image} is not approved for prod" in denied
+    now = instance.kube.get("Deployment", "catalog", namespace="prod", api_version="apps/v1")
+    assert now
+    assert now["metadata"]["generation"] == had["metadata"]["generation"]
+
+    # The admin may do these; nobody has to find out.
+    assert prod("scale", "deployment/catalog", f"--replicas={had['spec']['replicas'] + 1}") == ""
+    assert prod("set", "env", "deployment/catalog", "SLIPWAY_TIER=mine") == ""
+
+    def healed() -> Ready[Any] | Pending | Failed:
+        found = instance.kube.get("Deployment", "catalog", namespace="prod", api_version="apps/v1")
+        other = comparing.departures(instance, ["prod"])
+        return Pending("; ".join(other)) if other else rollout(found)
+
+    now = wait_for("Argo CD to undo both", healed, timeout=ARRIVAL_TIMEOUT, tolerate=NOT_YET)
+    # Each of the two was really done, and undone.
+    assert now["metadata"]["generation"] >= had["metadata"]["generation"] + 3
+
+    mine = Tree.clone(instance, tmp_path / "tree", "gitops-prod")
+    mine.say("prod", "catalog", "replicas: ", "replicas: 1")
+    before = delivering.read(instance, "gitops-prod")[0]
+    assert "REFUSED by rule 'push': developer may not push to gitops-prod" in mine.push("developer")
+    assert delivering.read(instance, "gitops-prod")[0] == before
+
+    assert comparing.departures(instance, instance.settings.environments) == []
+
+
 def test_a_wrong_password_reads_nothing(instance: Instance) -> None:
     with pytest.raises(Exception, match=r"(?i)auth|password|401|403"):
         gitops.read(replace(delivering.remote(instance, "gitops-nonprod"), password="wrong"))
@@ -104,6 +147,78 @@ def test_an_application_of_one_tier_cannot_read_the_other_tiers_repository(insta
         assert "not permitted" in said
     finally:
         instance.kube.delete("Application", "intruder", namespace="argocd", api_version=applications.API_VERSION)
+
+
+# --- the projects, behind the Git server and beside admission
+
+Apply = Callable[[str, Mapping[str, Any]], str]
+
+
+@pytest.fixture
+def apply(instance: Instance) -> Generator[Apply]:
+    """Lets Argo CD apply an object for an application, as its own server could ask it to; tells what it said of that.
+
+    So nothing stands before the project: neither the Git server, nor the rule that guards applications.
+    """
+    used: set[str] = set()
+    where: dict[str, Any] = {"namespace": names.ARGOCD, "api_version": applications.API_VERSION}
+
+    def operate(name: str, manifests: list[str]) -> Mapping[str, Any]:
+        app = instance.kube.get("Application", name, **where)
+        assert app
+        options = app["spec"]["syncPolicy"]["syncOptions"]
+        sync = {"syncOptions": options, **({"manifests": manifests} if manifests else {})}
+        words = ["--as=system:serviceaccount:argocd:argocd-server", "--namespace", names.ARGOCD]
+        change = json.dumps({"operation": {"initiatedBy": {"username": "test"}, "sync": sync}})
+        done = kubectl(instance, *words, "patch", "applications.argoproj.io", name, "--type=merge", f"--patch={change}")
+        assert done.code == 0, done.stderr
+
+        def ended() -> Ready[Mapping[str, Any]] | Pending:
+            found = instance.kube.get("Application", name, **where) or {}
+            state = (found.get("status") or {}).get("operationState") or {}
+            mine = (((state.get("operation") or {}).get("sync")) or {}).get("manifests") or []
+            over = not found.get("operation") and mine == manifests and state.get("phase") in ("Succeeded", "Failed", "Error")
+            return Ready(state) if over else Pending(f"{state.get('phase')}: {state.get('message')}")
+
+        return wait_for(f"Argo CD to be done with {name}", ended, timeout=ARRIVAL_TIMEOUT, tolerate=NOT_YET)
+
+    def tell(name: str, item: Mapping[str, Any]) -> str:
+        used.add(name)
+        state = operate(name, [json.dumps(item)])
+        told = [str(one.get("message")) for one in (state.get("syncResult") or {}).get("resources") or []]
+        return "\n".join([state["phase"], str(state.get("message")), *told])
+
+    yield tell
+    for name in used:
+        assert operate(name, [])["phase"] == "Succeeded", "the branch is applied again"
+
+
+@pytest.mark.parametrize(("environment", "tier"), [("dev", "nonprod"), ("stage", "prod")])
+def test_argo_cd_makes_no_kind_of_object_that_a_project_does_not_name(
+    instance: Instance, apply: Apply, environment: str, tier: str
+) -> None:
+    record = delivering.entry(instance, environment, "catalog").record
+    meta = {"name": "mine", "namespace": environment}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod_spec(f"{record.image}@{record.digest}")}
+    try:
+        said = apply(f"catalog-{environment}", pod)
+        assert f"resource :Pod is not permitted in project {tier}" in said, said
+        assert instance.kube.get("Pod", "mine", namespace=environment) is None
+    finally:
+        instance.kube.delete("Pod", "mine", namespace=environment)
+
+
+@pytest.mark.parametrize(("environment", "tier"), [("dev", "nonprod"), ("stage", "prod")])
+def test_argo_cd_writes_into_no_namespace_that_a_project_does_not_name(
+    instance: Instance, apply: Apply, environment: str, tier: str
+) -> None:
+    stray = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine", "namespace": names.LOCAL}, "data": {}}
+    try:
+        said = apply(f"catalog-{environment}", stray)
+        assert f"namespace {names.LOCAL} is not permitted in project '{tier}'" in said, said
+        assert instance.kube.get("ConfigMap", "mine", namespace=names.LOCAL) is None
+    finally:
+        instance.kube.delete("ConfigMap", "mine", namespace=names.LOCAL)
 
 
 @pytest.mark.parametrize("role", ["developer", "lead", "pipeline"])

@@ -3,72 +3,33 @@
 from __future__ import annotations
 
 import secrets
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from base64 import b64decode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from slipway import applications, credentials, git, gitops, records, shell
+from slipway import applications, credentials, git, names, shell
 from slipway.errors import CommandFailed
-from tests.e2e import delivering
-from tests.e2e.conftest import Instance, fetch
+from tests.e2e import admitting, delivering
+from tests.e2e.conftest import Instance, Reply, fetch
 from tests.e2e.developing import Workspace
+from tests.e2e.writing import FILES, Tree
 
 ROLES = ("developer", "lead", "pipeline")
-
-
-@dataclass
-class Tree:
-    """A working tree of a GitOps repository in somebody's hands, with whatever key they have."""
-
-    instance: Instance
-    folder: Path
-    repository: str
-
-    def read(self, name: str) -> Any:
-        """The documents of a file."""
-        return list(yaml.safe_load_all((self.folder / name).read_text()))
-
-    def write(self, name: str, documents: Any) -> None:
-        """Let a file hold these documents."""
-        file = self.folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(records.dump(documents))
-
-    def push(
-        self, user: str, *, trailers: Mapping[str, str] | None = None, signed: bool = True, by: str = "", merging: bool = False
-    ) -> str:
-        """What the Git server said when it refused a commit, or a merge, of everything that was changed; "" when it took it."""
-        before = git.resolve(self.folder, "HEAD") or ""
-        git.stage(self.folder, ["."])
-        told = "".join(f"{name}: {value}\n" for name, value in (trailers or {}).items())
-        author = by or user
-        key = credentials.signing_key(self.instance.settings, author) if signed else None
-        identity = git.Identity(author, f"{author}@slipway.localhost")
-        made = git.commit(self.folder, f"Try\n\n{told}", identity=identity, key=key)
-        if merging:
-            words = ["commit-tree", f"{made}^{{tree}}", "-p", before, "-p", made, "-m", "Merge"]
-            made = shell.run(["git", "-C", self.folder, *words], env=git.environment(identity=identity)).stdout.strip()
-        try:
-            git.push(self.folder, delivering.remote(self.instance, self.repository, user=user), {gitops.REFERENCE: made})
-        except git.PushRefused as refusal:
-            return str(refusal)
-        return ""
 
 
 @pytest.fixture
 def tree(instance: Instance, tmp_path: Path) -> Callable[[str], Tree]:
     """Makes a working tree of a GitOps repository; whatever was tried, the repository has not changed."""
-
-    def make(repository: str) -> Tree:
-        folder = tmp_path / secrets.token_hex(4)
-        git.clone(delivering.remote(instance, repository), folder, branch=gitops.BRANCH)
-        return Tree(instance, folder, repository)
-
-    return make
+    return lambda repository: Tree.clone(instance, tmp_path / secrets.token_hex(4), repository)
 
 
 @pytest.fixture
@@ -137,11 +98,18 @@ def test_nobody_but_the_pipeline_tags_a_release(instance: Instance, tmp_path: Pa
 
 
 @pytest.mark.parametrize("user", ROLES)
-def test_a_tag_never_moves(instance: Instance, tmp_path: Path, user: str) -> None:
+def test_a_tag_never_moves_and_never_goes(instance: Instance, tmp_path: Path, user: str) -> None:
+    """By force, so that it is the server who says no, and not git."""
     work = Workspace.clone(instance, tmp_path / "work", user=user)
     work.touch("catalog")
-    with pytest.raises((git.PushRefused, git.PushConflict)):
-        git.push(work.folder, delivering.remote(instance, "app", user=user), {"refs/tags/v0.1.0": work.commit()})
+    made, remote = work.commit(), delivering.remote(instance, "app", user=user)
+    before = git.refs(remote)["refs/tags/v0.1.0"]
+    for what, spec in (("moved", f"+{made}:refs/tags/v0.1.0"), ("removed", ":refs/tags/v0.1.0")):
+        words = ["git", "-C", work.folder, "push", "--force", remote.url, spec]
+        done = shell.run(words, env=git.environment(remote), check=False, timeout=60)
+        assert done.code != 0
+        assert f"REFUSED by rule 'tags': the tag v0.1.0 is there and is never {what}" in done.stderr, done.stderr
+    assert git.refs(remote)["refs/tags/v0.1.0"] == before
 
 
 @pytest.mark.parametrize("name", ["v0.0.1", "v0.1.0", "1.0.0", "v1.0", "vnext"])
@@ -180,13 +148,16 @@ def test_a_record_without_the_pipelines_signature_is_refused(tree: Callable[[str
         assert "REFUSED by rule 'signature'" in said, said
 
 
-def test_a_record_outside_its_tier_is_refused(tree: Callable[[str], Tree]) -> None:
-    mine = tree("gitops-nonprod")
-    for name in ("record", "values", "manifests"):
-        mine.write(f"envs/prod/catalog/{name}.yaml", mine.read(f"envs/dev/catalog/{name}.yaml"))
-    said = mine.push("pipeline", trailers=deploy("prod", "develop"))
+@pytest.mark.parametrize(
+    ("repository", "own", "other"), [("gitops-nonprod", "dev", "prod"), ("gitops-prod", "stage", "dev")], ids=["up", "down"]
+)
+def test_a_record_outside_its_tier_is_refused(tree: Callable[[str], Tree], repository: str, own: str, other: str) -> None:
+    mine = tree(repository)
+    for name in FILES:
+        mine.write(f"envs/{other}/catalog/{name}.yaml", mine.read(f"envs/{own}/catalog/{name}.yaml"))
+    said = mine.push("pipeline", trailers=deploy(other, "develop"))
     assert "REFUSED by rule 'paths'" in said, said
-    assert "envs/prod/catalog" in said
+    assert f"envs/{other}/catalog" in said
 
 
 def test_manifests_that_do_not_follow_from_the_values_are_refused(tree: Callable[[str], Tree]) -> None:
@@ -252,7 +223,7 @@ MISSING = {
 def test_a_digest_that_no_lock_names_is_refused_even_from_the_pipeline(tree: Callable[[str], Tree], environment: str) -> None:
     mine = tree("gitops-prod")
     digest = "sha256:" + secrets.token_hex(32)
-    for name in ("record", "values", "manifests"):
+    for name in FILES:
         file = mine.folder / f"envs/{environment}/catalog/{name}.yaml"
         [record] = mine.read(f"envs/{environment}/catalog/record.yaml")
         file.write_text(file.read_text().replace(record["digest"], digest) if name != "record" else file.read_text())
@@ -268,7 +239,7 @@ def test_a_digest_that_no_lock_names_is_refused_even_from_the_pipeline(tree: Cal
 @pytest.mark.parametrize("user", ROLES)
 def test_a_record_that_is_deleted_is_refused(tree: Callable[[str], Tree], user: str) -> None:
     mine = tree("gitops-prod")
-    for name in ("record", "values", "manifests"):
+    for name in FILES:
         (mine.folder / f"envs/prod/catalog/{name}.yaml").unlink()
     said = mine.push(user, trailers=deploy("prod", "main"))
     assert f"REFUSED by rule '{'removed' if user == 'pipeline' else 'push'}'" in said, said
@@ -292,53 +263,157 @@ def test_an_approval_cannot_be_forged(tree: Callable[[str], Tree], user: str) ->
 def test_a_stranger_reads_and_writes_nothing(instance: Instance, work: Workspace) -> None:
     for repository in ("app", "gitops-nonprod", "gitops-prod"):
         nobody = replace(delivering.remote(instance, repository), user="", password="")
-        with pytest.raises(CommandFailed):
+        for path in ("info/refs?service=git-upload-pack", "info/refs?service=git-receive-pack"):
+            told = fetch(f"{nobody.url}/{path}")
+            assert (told.status, "Authorization Required" in told.body) == (401, True), told
+        with pytest.raises(CommandFailed, match="Authentication failed"):
             git.refs(nobody)
-        with pytest.raises((CommandFailed, git.PushRefused)):
+        with pytest.raises(CommandFailed, match="Authentication failed"):
             git.push(work.folder, nobody, {"refs/heads/feature/anonymous": work.head})
+    told = fetch(f"{delivering.remote(instance, 'app').url}/pushes")
+    assert (told.status, "Authorization Required" in told.body) == (401, True), told
+
+
+# What nobody may ask of the API server.
+UNASKED = (
+    ("GET", "/api/v1/namespaces/prod/pods"),
+    ("GET", "/api/v1/namespaces/argocd/secrets"),
+    ("GET", f"/api/v1/namespaces/{names.ADMISSION}/configmaps"),
+    ("POST", f"/api/v1/namespaces/{names.ADMISSION}/configmaps"),
+    ("POST", "/apis/batch/v1/namespaces/prod/jobs"),
+    ("PATCH", "/apis/apps/v1/namespaces/prod/deployments/catalog"),
+    ("DELETE", "/apis/apps/v1/namespaces/prod/deployments/catalog"),
+)
+
+
+def test_a_stranger_gets_nothing_from_the_api_server(instance: Instance, tmp_path: Path) -> None:
+    cluster = yaml.safe_load(instance.settings.kubeconfig.read_text())["clusters"][0]
+    server, trusted = cluster["cluster"]["server"], b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
+    for method, path in UNASKED:
+        status, words = unnamed(f"{server}{path}", method, ssl.create_default_context(cadata=trusted))
+        assert status in (401, 403), (method, path, words)
+        assert "Unauthorized" in words or 'User \\"system:anonymous\\" cannot' in words, (method, path, words)
+    # And by kubectl, with a token that somebody has made up: without any it would only ask for a password.
+    user = {"name": "mine", "user": {"token": secrets.token_hex(16)}}
+    context = {"name": "mine", "context": {"cluster": cluster["name"], "user": "mine"}}
+    config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "users": [user], "contexts": [context]}
+    (tmp_path / "config").write_text(yaml.safe_dump({**config, "current-context": "mine"}))
+    for words in (["get", "pods"], ["set", "image", "deployment/catalog", f"catalog={admitting.stranger()}"]):
+        done = admitting.kubectl(instance, "--namespace", "prod", *words, config=tmp_path / "config")
+        assert done.code != 0
+        assert "Unauthorized" in done.stderr or "must be logged in" in done.stderr, done.stderr
+
+
+def unnamed(url: str, method: str, trust: ssl.SSLContext) -> tuple[int, str]:
+    """What a server answers to somebody who does not say who they are."""
+    headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
+    data = b"{}" if method in ("POST", "PATCH") else None
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, data, headers, method=method), context=trust, timeout=10
+        ) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+# --- Argo CD
+
+# An object of prod as Argo CD's API names it.
+CATALOG = urllib.parse.urlencode(
+    {"namespace": "prod", "resourceName": "catalog", "version": "v1", "group": "apps", "kind": "Deployment"}
+)
+
+
+def argo_cd(instance: Instance, kind: str, name: str) -> Mapping[str, Any]:
+    found = instance.kube.get(kind, name, namespace=names.ARGOCD, api_version=applications.API_VERSION)
+    assert found
+    return found
+
+
+def tries(instance: Instance) -> Mapping[str, tuple[str, str, Any]]:
+    """What somebody may try at Argo CD's API, by what it is: method, path and body."""
+    had, project = argo_cd(instance, "Application", "catalog-prod"), argo_cd(instance, "AppProject", "prod")
+    made = argo_cd(instance, "ApplicationSet", "prod")
+    first = had["status"]["history"][0]["revision"] if had["status"].get("history") else had["status"]["sync"]["revision"]
+    elsewhere = {**had["spec"], "source": {**had["spec"]["source"], "path": "envs/stage/catalog"}}
+    wide = {"metadata": {"name": "prod"}, "spec": {**project["spec"], "sourceRepos": ["*"]}}
+    mine, own = "applications/catalog-prod", {"metadata": {"name": "mine"}}
+    patch = {"patch": '{"spec":{"syncPolicy":null}}', "patchType": "merge"}
+    return {
+        "another revision": ("POST", f"{mine}/sync", {"revision": first}),
+        "other manifests": ("POST", f"{mine}/sync", {"manifests": ['{"kind":"ConfigMap","apiVersion":"v1"}']}),
+        "another source": ("PUT", f"{mine}/spec", elsewhere),
+        "a rollback": ("POST", f"{mine}/rollback", {"id": 0}),
+        "no automation": ("PATCH", mine, patch),
+        "an application": ("POST", "applications", {**own, "spec": had["spec"]}),
+        "to delete an object": ("DELETE", f"{mine}/resource?{CATALOG}", None),
+        "to patch an object": (
+            "POST",
+            f"{mine}/resource?{CATALOG}&patchType={urllib.parse.quote_plus('application/merge-patch+json')}",
+            '{"spec":{"replicas":1}}',
+        ),
+        "an action": ("POST", f"{mine}/resource/actions?{CATALOG}", "restart"),
+        "a project": ("POST", "projects", {"project": {**own, "spec": {}}}),
+        "a wider project": ("PUT", "projects/prod", {"project": wide}),
+        "to delete a project": ("DELETE", "projects/default", None),
+        "an application set": ("POST", "applicationsets", {**own, "spec": made["spec"]}),
+        "to delete an application set": ("DELETE", "applicationsets/prod", None),
+        "a repository": ("POST", "repositories", {"type": "git", "repo": "http://elsewhere.example/mine.git"}),
+        "a cluster": ("POST", "clusters", {"name": "mine", "server": "https://elsewhere.example"}),
+    }
+
+
+def asked(instance: Instance, token: Mapping[str, str]) -> Mapping[str, Reply]:
+    """What Argo CD answers to each of them."""
+    url = instance.json("urls")["argocd"]
+    return {
+        what: fetch(f"{url}/api/v1/{path}", method=method, headers=token, body=body)
+        for what, (method, path, body) in tries(instance).items()
+    }
+
+
+def session(instance: Instance, role: str) -> Mapping[str, str]:
+    """What somebody shows who has logged in to Argo CD as a role."""
+    url, password = instance.json("urls")["argocd"], credentials.keep(instance.settings).passwords[role]
+    made = fetch(f"{url}/api/v1/session", method="POST", body={"username": role, "password": password})
+    assert made.status == 200, made.body
+    return {"Authorization": f"Bearer {made.json['token']}"}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_argo_cd_lets_no_role_run_anything_but_what_the_branch_says(instance: Instance, role: str) -> None:
+    had = argo_cd(instance, "Application", "catalog-prod")
+    said = asked(instance, session(instance, role))
+    assert {what: reply for what, reply in said.items() if not refused(what, role, reply)} == {}
+    assert argo_cd(instance, "Application", "catalog-prod")["spec"] == had["spec"]
+
+
+def refused(what: str, role: str, reply: Reply) -> bool:
+    """Whether it is Argo CD that says no, before the cluster is even asked, and for a reason that stays."""
+    # Who may sync may sync what the branch says, and is told so.
+    following = what in ("another revision", "a rollback") and role != "developer"
+    if following and reply.status in (400, 412) and "auto-sync" in reply.body:
+        return True
+    return reply.status == 403 and "permission denied" in reply.body
+
+
+def test_argo_cd_lets_the_developer_sync_nothing_of_prod_not_even_by_force(instance: Instance) -> None:
+    url, token = instance.json("urls")["argocd"], session(instance, "developer")
+    for body in ({}, {"strategy": {"apply": {"force": True}}}, {"prune": True}, {"dryRun": True}):
+        reply = fetch(f"{url}/api/v1/applications/catalog-prod/sync", method="POST", headers=token, body=body)
+        assert (reply.status, "permission denied: applications, sync" in reply.body) == (403, True), reply
+
+
+def test_argo_cd_tells_a_stranger_nothing_and_lets_them_do_nothing(instance: Instance) -> None:
     url = instance.json("urls")["argocd"]
-    password = credentials.keep(instance.settings).passwords[role]
-    session = fetch(f"{url}/api/v1/session", method="POST", body={"username": role, "password": password})
-    token = {"Authorization": f"Bearer {session.json['token']}"}
-    application = f"{url}/api/v1/applications/catalog-prod"
-    had = instance.kube.get("Application", "catalog-prod", namespace="argocd", api_version=applications.API_VERSION)
-    assert had
-    first = had["status"]["history"][0]["revision"] if had["status"].get("history") else had["status"]["sync"]["revision"]
-    tries = {
-        "another revision": fetch(f"{application}/sync", method="POST", headers=token, body={"revision": first}),
-        "other manifests": fetch(
-            f"{application}/sync", method="POST", headers=token, body={"manifests": ['{"kind":"ConfigMap","apiVersion":"v1"}']}
-        ),
-        "another source": fetch(
-            f"{application}/spec",
-            method="PUT",
-            headers=token,
-            body={**had["spec"], "source": {**had["spec"]["source"], "path": "envs/stage/catalog"}},
-        ),
-        "a rollback": fetch(f"{application}/rollback", method="POST", headers=token, body={"id": 0}),
-        "no automation": fetch(
-            application, method="PATCH", headers=token, body={"patch": '{"spec":{"syncPolicy":null}}', "patchType": "merge"}
-        ),
-        "an application": fetch(
-            f"{url}/api/v1/applications",
-            method="POST",
-            headers=token,
-            body={"metadata": {"name": "mine"}, "spec": had["spec"]},
-        ),
-        "a project": fetch(
-            f"{url}/api/v1/projects", method="POST", headers=token, body={"project": {"metadata": {"name": "mine"}, "spec": {}}}
-        ),
-    }
-    assert {what: reply.status for what, reply in tries.items() if reply.status < 400} == {}
-    # It is Argo CD who says no, before the cluster is even asked.
-    assert {what: reply.body for what, reply in tries.items() if "ValidatingAdmissionPolicy" in reply.body} == {}
-    now = instance.kube.get("Application", "catalog-prod", namespace="argocd", api_version=applications.API_VERSION)
-    assert now
-    assert now["spec"] == had["spec"]
+    for token in ({}, {"Authorization": f"Bearer {secrets.token_hex(16)}"}):
+        said = {"to look": fetch(f"{url}/api/v1/applications", headers=token), **asked(instance, token)}
+        words = "invalid session" if token else "no session information"
+        assert {what: reply for what, reply in said.items() if (reply.status, words in reply.body) != (401, True)} == {}
+    wrong = fetch(f"{url}/api/v1/session", method="POST", body={"username": "lead", "password": "mine"})
+    assert (wrong.status, "Invalid username or password" in wrong.body) == (401, True), wrong
 
 
 def deploy(environment: str, branch: str) -> dict[str, str]:
