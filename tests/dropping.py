@@ -5,6 +5,7 @@ Each rule yields refusals that bear its name; without it nobody hears of them, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -25,14 +26,18 @@ PLACES: tuple[tuple[Any, tuple[str, ...]], ...] = (
 
 
 def drop(rules: Collection[str]) -> None:
-    """Judge without these rules from now on."""
+    """Judge without these from now on: whole rules ("lock"), or what one says in some words ("lock: it lacks", by pattern)."""
     for owner, names in PLACES:
         for name in names:
             setattr(owner, name, _without(rules, getattr(owner, name)))
 
 
 def _without(rules: Collection[str], judge: Callable[..., Iterable[Refusal]]) -> Callable[..., tuple[Refusal, ...]]:
+    def dropped(refusal: Refusal) -> bool:
+        told = (one.partition(": ") for one in rules)
+        return any(rule == refusal.rule and re.search(words, refusal.wrong) for rule, _, words in told)
+
     def judged(*words: Any, **named: Any) -> tuple[Refusal, ...]:
-        return tuple(refusal for refusal in judge(*words, **named) if refusal.rule not in rules)
+        return tuple(refusal for refusal in judge(*words, **named) if not dropped(refusal))
 
     return judged

@@ -9,7 +9,8 @@ import importlib
 import io
 import os
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +21,63 @@ WITHOUT = "SLIPWAY_WITHOUT"
 
 _PACKAGE, _DROPPING = "slipway/receive/__init__.py", "slipway/receive/dropping.py"
 
-# Guards that are functions here: the module, the name in it, and what stands there instead.
-OWN: Mapping[str, tuple[str, str, Callable[..., Any] | SimpleNamespace]] = {
-    "versions-of-runs": ("slipway.pipeline.making", "oci", SimpleNamespace(digest=lambda _: None, alias=lambda *_: None)),
-    "versions-of-publishing": ("slipway.publishing", "_require_free", lambda *_: None),
-    "tags-at-promotion": ("slipway.releases", "check_alias", lambda _: None),
-    "tags-at-the-finish": ("slipway.releases.state", "check_alias", lambda _: None),
-    "no-network": ("slipway.testing.sandbox", "network_of", lambda _: {"network_mode": "bridge"}),
+
+def _instead(module: str, name: str, instead: object) -> None:
+    setattr(importlib.import_module(module), name, instead)
+
+
+def _approval_last() -> None:
+    """Let an environment admit images when the commit that runs them is there already."""
+    deploying: Any = importlib.import_module("slipway.promotion.deploying")
+    admit, publish = deploying.admit, deploying._publish
+    waiting: list[partial[None]] = []
+
+    def published(*words: Any, **named: Any) -> Any:
+        made = publish(*words, **named)
+        while waiting:
+            waiting.pop()()
+        return made
+
+    deploying.admit = lambda *words: waiting.append(partial(admit, *words))
+    deploying._publish = published
+
+
+def _approval_first() -> None:
+    """Let an environment admit images before anybody has judged them."""
+    deploying: Any = importlib.import_module("slipway.promotion.deploying")
+    admit, judge = deploying.admit, deploying.judge
+
+    def judged(access: Any, change: Any, wanted: Sequence[Any], there: Any) -> Any:
+        admit(access, change.environment, [SimpleNamespace(record=record) for record in wanted])
+        return judge(access, change, wanted, there)
+
+    deploying.judge = judged
+
+
+def _left_as_it_is(*words: Any, **_: Any) -> Exception:
+    """Say that what ran before is back, and bring nothing back."""
+    from slipway.promotion import PromotionFailed
+
+    _, _, made, error = words
+    return PromotionFailed(f"{error}\nThis brought back what ran before.", commit=made.commit)
+
+
+# Guards that are functions here, and how each is taken away.
+OWN: Mapping[str, Callable[[], None]] = {
+    "versions-of-runs": partial(
+        _instead, "slipway.pipeline.making", "oci", SimpleNamespace(digest=lambda _: None, alias=lambda *_: None)
+    ),
+    "versions-of-publishing": partial(_instead, "slipway.publishing", "_require_free", lambda *_: None),
+    "tags-at-promotion": partial(_instead, "slipway.releases", "check_alias", lambda _: None),
+    "tags-at-the-finish": partial(_instead, "slipway.releases.state", "check_alias", lambda _: None),
+    "no-network": partial(_instead, "slipway.testing.sandbox", "network_of", lambda _: {"network_mode": "bridge"}),
+    "approval-before-the-commit": _approval_last,
+    "judgement-before-the-approval": _approval_first,
+    "approval-is-observed": partial(_instead, "slipway.admission", "_observe", lambda *_, **__: None),
+    "taken-back": partial(_instead, "slipway.promotion.deploying", "_taken_back", _left_as_it_is),
+    "one-run-at-a-time": partial(
+        _instead, "slipway.runs.keeping", "fcntl", SimpleNamespace(flock=lambda *_: None, LOCK_EX=0, LOCK_NB=0)
+    ),
 }
 
 
@@ -44,12 +95,11 @@ def code(rules: Collection[str], whole: bytes) -> bytes:
 
 
 def pytest_configure() -> None:
-    """Leave out what the environment names: guards of Slipway itself, and rules, in whatever packs the hooks' code."""
-    named = os.environ.get(WITHOUT, "").split()
+    """Leave out what the environment names, a line each: Slipway's own guards, and rules, in whatever packs the hooks' code."""
+    named = os.environ.get(WITHOUT, "").splitlines()
     for guard in named:
         if guard in OWN:
-            module, name, instead = OWN[guard]
-            setattr(importlib.import_module(module), name, instead)
+            OWN[guard]()
     if rules := [rule for rule in named if rule not in OWN]:
         packed = code(rules, gitserver.code())
         gitserver.code = lambda: packed

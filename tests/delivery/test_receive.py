@@ -536,6 +536,14 @@ def test_who_may_approve_is_said_by_the_policy(site: Site) -> None:
     refused(site.approve(lock, by="pipeline"), "approval", "pipeline may not approve")
 
 
+def test_whoever_may_write_and_approve_still_approves_in_their_own_name_alone(begun_site: Site, tmp_path: Path) -> None:
+    gate = {**begun_site.policy["approvals"]["prod"], "approvers": ["lead", "pipeline"]}
+    site = begun_site.copy(tmp_path / "site", policy={**begun_site.policy, "approvals": {"prod": gate}})
+    lock = site.cut("v0.2.0")
+    refused(site.approve(lock, by="lead", user="pipeline"), "approval", "pipeline cannot approve in the name of lead")
+    landed(site.approve(lock, by="pipeline"))
+
+
 def test_an_author_does_not_approve_their_own_release(site: Site) -> None:
     lock = site.cut("v0.2.0", by="lead")
     refused(site.approve(lock), "four-eyes", "lead is an author of the release")
@@ -620,10 +628,18 @@ def test_a_lock_lies_where_its_hash_says(site: Site) -> None:
     refused(done, "lock", "belongs into")
 
 
+def test_a_lock_is_written_in_one_way(site: Site) -> None:
+    lock = site.cut("v0.2.0")
+    other = replace(lock, services=(replace(lock.services[0], digest=digest("other")), *lock.services[1:]))
+    spelt = b"# harmless\n" + other.files[other.path]
+    refused(site.write(PROD, files={other.path: spelt}, kind="release"), "lock", "is written in another way")
+
+
 def test_a_stage_result_says_what_stage_runs(site: Site) -> None:
     old = site.cut("v0.2.0")
     result = site.result(old)
     lock = site.cut("v0.3.0")
+    refused(site.write(PROD, files={site.result(lock).path: b"a: 1\n"}, kind="release"), "stage", "has to say")
     for wrong, words in (
         (result, "stage does not run that lock"),
         (site.result(lock, digests={"cart": digest("other")}), "saw other images"),

@@ -38,12 +38,14 @@ class Guard:
         how: How it is removed, in words.
         removed: Removes it while a block runs; puts it back at the end.
         red: The tests that must notice, each a single case.
+        by_push: Whether what they try lands at the Git server.
     """
 
     name: str
     how: str
     removed: Removed
     red: tuple[str, ...]
+    by_push: bool = False
 
 
 # --- the Git server
@@ -159,6 +161,26 @@ def code(instance: Instance) -> str:
     """The hash of the code that judges pushes, and where hooks are looked for."""
     listed = inside(instance, "sh", "-c", f"cd {CODE} && find . -name '*.py' -print0 | sort -z | xargs -0 sha256sum")
     return hashlib.sha256(listed.encode()).hexdigest() + " " + _hooks_path(instance)
+
+
+# Where a front door stands that asks nobody who they are, beside the one that does.
+OPEN, OPEN_PORT = "/tmp/open", 8081
+
+
+@contextmanager
+def passwordless(instance: Instance) -> Generator[None]:
+    """The Git server with a front door that asks for no password."""
+    changes = ["/auth_basic/d", f"s|listen 8080|listen {OPEN_PORT}|", f"s|/tmp/nginx.pid|{OPEN}.pid|"]
+    words = " ".join(f"-e '{change}'" for change in changes)
+    inside(instance, "sh", "-c", f"sed {words} /etc/git-server/nginx.conf > {OPEN}.conf; nginx -e stderr -c {OPEN}.conf")
+    service = instance.kube.get("Service", "git", namespace=names.SYSTEM)
+    assert service
+    ports = [{**port, "targetPort": OPEN_PORT} for port in service["spec"]["ports"]]
+    try:
+        with patched(instance, "Service", "git", {"spec": {"ports": ports}}, api_version="v1", namespace=names.SYSTEM):
+            yield
+    finally:
+        inside(instance, "sh", "-c", f"nginx -e stderr -c {OPEN}.conf -s stop; rm -f {OPEN}.conf {OPEN}.pid")
 
 
 # --- the cluster
@@ -320,6 +342,7 @@ GUARDING: Sequence[tuple[str, str, tuple[str, ...]]] = (
     ("ApplicationSet", applications.API_VERSION, ("spec",)),
     ("Application", applications.API_VERSION, ("spec",)),
     ("ConfigMap", "v1", ("data",)),
+    ("Service", "v1", ("spec",)),
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from slipway import names
+from slipway import applications, names
 from slipway.errors import SlipwayError
+from slipway.kube import KubeError
 from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
 from tests import unguarded
@@ -26,6 +27,8 @@ from tests.e2e.conftest import Instance
 from tests.long import apart, guards
 from tests.long.guards import Guard, deleted, granted, no_hook, overriding, project, rules, unhealed, without_policy
 from tests.long.lent import own_or_lent
+from tests.long.named import OWN, RULES, UNREACHED
+from tests.long.sites import SITES, missing
 
 NAME = "long-guards"
 
@@ -37,66 +40,7 @@ EFFECT_TIMEOUT = 120.0
 _BROKEN = ("could not be applied", "CommandFailed", "ToolMissing")
 
 _REFUSALS, _ADMISSION = "tests/e2e/test_refusals.py::test_", "tests/e2e/test_admission.py::test_"
-_DELIVERY, _RECEIVE = "tests/e2e/test_delivery.py::test_", "tests/delivery/test_receive.py::test_"
-_APPLICATION = "tests/delivery/test_receive_application.py::test_"
-
-
-# --- the rules of the Git server, in its hooks as tests/delivery runs them; and what Slipway sees to itself
-
-RULES: Mapping[str, str] = {
-    "approval": f"{_RECEIVE}prod_takes_nothing_that_nobody_approved",
-    "branches": f"{_RECEIVE}a_feature_branch_cannot_reach_stage_or_prod",
-    "derived": f"{_RECEIVE}values_that_do_not_follow_from_the_commit_are_refused",
-    "dispatch": f"{_RECEIVE}prod_changes_by_dispatch_alone",
-    "four-eyes": f"{_RECEIVE}an_author_does_not_approve_their_own_release",
-    "genesis": f"{_RECEIVE}a_second_genesis_is_refused",
-    "history": f"{_APPLICATION}history_is_never_rewritten_by_anybody[developer-feature/x]",
-    "identity": f"{_RECEIVE}nobody_pushes_without_a_name",
-    "linear": f"{_RECEIVE}a_merge_of_records_is_refused",
-    "load": f"{_RECEIVE}prod_takes_nothing_that_passed_no_load_test_where_the_policy_requires_one",
-    "lock": f"{_RECEIVE}prod_takes_nothing_without_a_lock",
-    "merge": f"{_APPLICATION}develop_takes_no_merge_with_something_of_ones_own_in_it",
-    "order": f"{_RECEIVE}what_is_older_than_what_runs_is_refused",
-    "origin": f"{_RECEIVE}a_commit_of_another_branch_is_refused",
-    "paths": f"{_RECEIVE}a_link_is_no_record",
-    "push": f"{_RECEIVE}a_record_comes_from_the_pipeline_alone[gitops-prod-prod-developer]",
-    "records": f"{_RECEIVE}a_record_has_its_values_and_its_manifests",
-    "references": f"{_RECEIVE}a_record_repository_has_one_branch[refs/heads/side]",
-    "release-name": f"{_APPLICATION}a_release_is_cut_from_nothing_but_develop",
-    "removable": f"{_APPLICATION}a_branch_that_others_rely_on_is_never_removed[main]",
-    "removed": f"{_RECEIVE}a_record_is_never_removed[names0]",
-    "repository": f"{_APPLICATION}a_repository_that_no_rule_knows_takes_nothing",
-    "results": f"{_APPLICATION}how_a_run_ended_is_said_in_one_way",
-    "rollback": f"{_RECEIVE}a_rollback_needs_what_really_ran_there",
-    "signature": f"{_RECEIVE}a_commit_without_a_signature_is_refused",
-    "stage": f"{_RECEIVE}a_stage_result_says_what_stage_runs",
-    "stage-first": f"{_RECEIVE}prod_takes_nothing_that_stage_has_not_run",
-    "stores": f"{_RECEIVE}a_store_stays_what_it_was",
-    "tags": f"{_APPLICATION}a_tag_never_moves_and_never_goes",
-    "trailers": f"{_RECEIVE}a_commit_says_each_thing_once",
-    "write-once": f"{_RECEIVE}what_was_written_once_is_never_rewritten[lock]",
-}
-
-# And Slipway's own guards, of no rule.
-OWN: Mapping[str, tuple[str, ...]] = {
-    "versions-of-runs": ("tests/delivery/test_pipeline.py::test_a_version_is_never_used_for_other_content",),
-    "versions-of-publishing": (
-        "tests/unit/test_publishing.py::test_a_version_is_never_given_to_another_image_and_nothing_is_sent_for_it",
-    ),
-    "tags-at-promotion": (
-        "tests/delivery/test_promoting.py::test_a_tag_that_names_another_image_is_found_before_anything_changes",
-    ),
-    "tags-at-the-finish": (
-        "tests/delivery/test_releases.py::test_a_tag_that_names_another_image_stops_everything_before_it_begins",
-    ),
-    "no-network": (
-        "tests/unit/test_testing.py::test_the_container_of_a_branchs_code_reaches_nothing_and_may_do_nothing",
-        "tests/services/test_checks.py::test_code_of_a_branch_finds_no_credential_no_socket_and_no_network",
-    ),
-}
-
-# What an earlier rule of the hook sees first; tests/unit takes these rules away from the policy itself.
-UNREACHED = {"environment", "request"}
+_DELIVERY = "tests/e2e/test_delivery.py::test_"
 
 
 @dataclass(frozen=True)
@@ -134,7 +78,7 @@ def _state(case: ElementTree.Element) -> str:
     return "not judged" if case.find("error") is not None or case.find("skipped") is not None else "passed"
 
 
-NAMED = {**{rule: (test,) for rule, test in RULES.items()}, **OWN}
+NAMED = {**{rule: (test,) for rule, test in {**RULES, **SITES}.items()}, **OWN}
 
 
 @pytest.mark.parametrize("guard", NAMED)
@@ -160,12 +104,17 @@ def test_every_rule_that_there_is_has_a_test() -> None:
     assert set(unguarded.OWN) == set(OWN)
 
 
+@pytest.mark.parametrize("module", ["changes", "documents"])
+def test_everything_that_a_commit_is_refused_for_has_a_test(module: str) -> None:
+    assert list(missing(ROOT / "slipway" / "receive" / f"{module}.py")) == []
+
+
 # --- the guards of an instance
 
 
 def _hook(rule: str, *red: str) -> Guard:
     how = f"the hook that judges pushes is packed without the rule '{rule}'"
-    return Guard(f"rule {rule}", how, rules(rule), tuple(_REFUSALS + one for one in red))
+    return Guard(f"rule {rule}", how, rules(rule), _at(_REFUSALS, *red), by_push=True)
 
 
 def _binding(name: str, *red: str) -> Guard:
@@ -188,18 +137,26 @@ GUARDS: tuple[Guard, ...] = (
             "a_record_without_the_pipelines_signature_is_refused",
             "a_feature_branch_cannot_even_ask_for_stage_or_prod[prod]",
             "no_history_is_ever_lost",
+            "a_tag_never_moves_and_never_goes[pipeline]",
         ),
+        by_push=True,
+    ),
+    Guard(
+        "the passwords of the Git server",
+        "it has a front door that asks for none",
+        guards.passwordless,
+        _at(_REFUSALS, "a_stranger_reads_and_writes_nothing"),
     ),
     _hook("push", "nobody_but_the_pipeline_writes_records[gitops-nonprod-developer]"),
     _hook("references", "a_repository_of_records_has_one_branch[gitops-nonprod]"),
     _hook("history", "no_history_is_ever_lost"),
-    _hook("tags", "nobody_but_the_pipeline_tags_a_release[developer]"),
+    _hook("tags", "nobody_but_the_pipeline_tags_a_release[developer]", "a_tag_never_moves_and_never_goes[pipeline]"),
     _hook("merge", "what_has_not_passed_cannot_be_merged", "nobody_pushes_to_develop_or_main_directly[develop-developer]"),
     _hook("release-name", "a_release_branch_bears_a_new_version_or_is_refused[v0.0.1]"),
     _hook("branches", "a_feature_branch_cannot_even_ask_for_stage_or_prod[stage]"),
     _hook("linear", "records_go_on_one_after_the_other_and_never_by_a_merge"),
     _hook("signature", "a_record_without_the_pipelines_signature_is_refused"),
-    _hook("paths", "a_record_outside_its_tier_is_refused"),
+    _hook("paths", "a_record_outside_its_tier_is_refused[up]", "a_record_outside_its_tier_is_refused[down]"),
     _hook("removed", "a_record_that_is_deleted_is_refused[pipeline]"),
     _hook("trailers", "a_commit_of_records_says_what_it_is[-trailers]"),
     _hook("genesis", "a_commit_of_records_says_what_it_is[genesis-genesis]"),
@@ -276,6 +233,24 @@ GUARDS: tuple[Guard, ...] = (
         project("nonprod", sourceRepos=["*"]),
         _at(_DELIVERY, "an_application_of_one_tier_cannot_read_the_other_tiers_repository"),
     ),
+    *(
+        Guard(
+            f"Argo CD's project {tier}: kinds",
+            "it names every kind",
+            project(tier, namespaceResourceWhitelist=[{"group": "*", "kind": "*"}]),
+            _at(_DELIVERY, f"argo_cd_makes_no_kind_of_object_that_a_project_does_not_name[{environment}-{tier}]"),
+        )
+        for environment, tier in (("dev", "nonprod"), ("stage", "prod"))
+    ),
+    *(
+        Guard(
+            f"Argo CD's project {tier}: destinations",
+            "it names every namespace",
+            project(tier, destinations=[{"server": "*", "namespace": "*"}]),
+            _at(_DELIVERY, f"argo_cd_writes_into_no_namespace_that_a_project_does_not_name[{environment}-{tier}]"),
+        )
+        for environment, tier in (("dev", "nonprod"), ("stage", "prod"))
+    ),
     Guard(
         "Argo CD's healing",
         "the applications of the prod tier are told to leave changes alone",
@@ -339,8 +314,7 @@ def end(instance: Instance, tmp_path: Path) -> End:
 def test_a_guard_that_is_gone_is_missed_by_the_tests_that_are_named_for_it(
     guard: Guard, instance: Instance, before: Mapping[str, Any], end: End
 ) -> None:
-    judges_pushes = all(node.startswith(_REFUSALS) for node in guard.red)
-    with guards.quiet(instance) if judges_pushes else nullcontext(_nothing) as put_back:
+    with guards.quiet(instance) if guard.by_push else nullcontext(_nothing) as put_back:
         with guard.removed(instance):
             end(guard, "failed", put_back)
         end(guard, "passed", put_back)
@@ -349,3 +323,47 @@ def test_a_guard_that_is_gone_is_missed_by_the_tests_that_are_named_for_it(
 
 def _nothing() -> None:
     pass
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["as it is", "taking every repository"])
+def test_behind_admission_stands_argo_cds_project_of_the_prod_tier(
+    instance: Instance, before: Mapping[str, Any], wide: bool
+) -> None:
+    """Admission sees first what would come from another repository. Without it the project refuses that, and only the project."""
+    where: dict[str, Any] = {"namespace": names.ARGOCD, "api_version": applications.API_VERSION}
+    own = instance.kube.get("Application", "catalog-stage", **where)
+    assert own
+    source = {**own["spec"]["source"], "repoURL": names.repository("gitops-nonprod"), "path": "envs/dev/catalog"}
+    spec = {"project": "prod", "destination": own["spec"]["destination"], "source": source}  # it applies nothing by itself
+    intruder = {
+        "apiVersion": applications.API_VERSION,
+        "kind": "Application",
+        "metadata": {"name": "intruder", "namespace": names.ARGOCD},
+        "spec": spec,
+    }
+    with pytest.raises(KubeError, match="REFUSED by rule 'sources'"):
+        instance.kube.create(intruder)
+
+    def made() -> Ready[None] | Pending:
+        try:
+            return Ready(None) if instance.kube.create(intruder) else Pending("it is there")
+        except KubeError as error:
+            return Pending(str(error))
+
+    def judged() -> Ready[str] | Pending:
+        status = (instance.kube.get("Application", "intruder", **where) or {}).get("status") or {}
+        said = "; ".join(one["message"] for one in status.get("conditions") or [])
+        compared = (status.get("sync") or {}).get("status") in ("Synced", "OutOfSync")
+        return Ready(said) if said or compared else Pending("Argo CD has not judged it yet")
+
+    with ExitStack() as removed:
+        removed.enter_context(without_policy("sources")(instance))
+        if wide:
+            removed.enter_context(project("prod", sourceRepos=["*"])(instance))
+        try:
+            wait_for("the API server to miss its rule", made, timeout=EFFECT_TIMEOUT)
+            said = wait_for("Argo CD to judge the intruder", judged, timeout=EFFECT_TIMEOUT)
+            assert ("is not permitted in project 'prod'" in said) is not wide, said
+        finally:
+            instance.kube.delete("Application", "intruder", **where)
+    assert list(guards.departures(before, guards.state(instance))) == []
