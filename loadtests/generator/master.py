@@ -28,8 +28,9 @@ from .worker import BEAT, BEGIN, ENDED, PREPARE, READY, STOP
 
 log = logging.getLogger("load")
 
-# Seconds that workers get to prepare their test data; and between the word to begin and the plan's begin.
-PREPARED, LEAD = 30.0, 1.0
+# Seconds that workers get to prepare their test data, far more than they give themselves; and between the word to begin and the
+# plan's begin.
+PREPARED, LEAD = 60.0, 1.0
 
 # Seconds without a word after which a worker is lost: it speaks every second.
 SILENCE = 6.0
@@ -37,8 +38,8 @@ SILENCE = 6.0
 # Seconds after its end until a second is shown: what workers know of it is on its way.
 SHOWN_AFTER = 1.5
 
-# Seconds beyond the drain in which workers tidy up and say their last word: more than they give themselves.
-LAST_WORDS = 30.0
+# Seconds beyond the drain in which workers tidy up and say their last word: far more than they give themselves.
+LAST_WORDS = 45.0
 
 # Exit codes: a worker was lost, or the test did not come to its end.
 LOST = 3
