@@ -149,9 +149,8 @@ def _ended(file: Path, number: signal.Signals, asked: set[int]) -> Ready[None] |
     there = find(file)
     if there is None:
         return Ready(None)
-    left = [pid for pid in there.pids if _has(pid, file)]
-    if there.pids and not left:  # what they started may outlive them, and have the file meanwhile
-        return Ready(None)
+    # What those that are named have started may outlive them, or was not named in time.
+    left = [pid for pid in there.pids if _has(pid, file)] or [pid for pid in _every() if _has(pid, file)]
     # The first one ends the next one itself. Asked twice, that would leave at once what it is tidying up.
     for pid in left if number is signal.SIGKILL else left[:1]:
         if pid not in asked:
@@ -159,6 +158,11 @@ def _ended(file: Path, number: signal.Signals, asked: set[int]) -> Ready[None] |
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
     return Pending("it runs")
+
+
+def _every() -> list[int]:
+    """Every process but this one; none where the system does not tell."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if int(path.name) != os.getpid()]
 
 
 def _has(pid: int, file: Path) -> bool:

@@ -247,15 +247,16 @@ def test_there_is_one_tilt_an_instance_and_it_is_known_while_it_runs(world: Worl
 
 
 def test_tilt_is_known_and_the_only_one_when_who_started_it_was_killed(world: World) -> None:
-    code = "import sys, time; print(flush=True); time.sleep(600)"
+    code = "import time; time.sleep(600)"
     starter = f"""
 import subprocess, sys
 from pathlib import Path
 from slipway import instance
 from slipway.settings import Settings
 with instance.tilt(Settings(Path({str(ROOT)!r}), Path({str(world.settings.home)!r}), "test"), "http://127.0.0.1:1") as hold:
-    tilt = subprocess.Popen([sys.executable, "-c", {code!r}], pass_fds=[hold.descriptor])
+    tilt = subprocess.Popen([sys.executable, "-c", {code!r}], pass_fds=[hold.descriptor], stdout=subprocess.DEVNULL)
     hold.share(tilt.pid)
+    print(flush=True)
     tilt.wait()
 """
     with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE) as invoked:

@@ -162,6 +162,15 @@ def test_a_number_that_is_another_processs_by_now_is_not_asked_to_end(file: Path
             stranger.kill()
 
 
+def test_a_program_that_was_not_named_in_time_is_found_and_ended(file: Path, pairs: list[Pair]) -> None:
+    pairs.append(Pair(file, SLEEP))
+    pairs[0].kill_starter()
+    file.write_text(f'{{"pids": [{pairs[0].starter.pid}]}}')
+    assert held.end(file, "it", patience=20)
+    assert held.find(file) is None
+    wait_for("its end", lambda: gone(pairs[0].program), timeout=10)
+
+
 def test_what_nobody_can_name_is_told_with_a_way_to_find_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held, "_KILL_TIMEOUT", 0.1)
     with held.take(file):
