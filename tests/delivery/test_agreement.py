@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slipway import admission, git, locks, promotion
+from slipway import git, locks, promotion
 from slipway.locks import Lock
 from slipway.promotion import Change, Refused, deploying
 from slipway.records import Record
@@ -33,7 +33,8 @@ WRITTEN = {
 def change(case: Case, branch: str, records: Sequence[Record] = (), **more: object) -> Change:
     """What comes as a case says."""
     kind, user = WRITTEN[case.asked.kind]
-    begun = Change(case.environment, kind, branch, tuple(records), how=case.asked.kind, triggered_by=user)
+    origin = "stage" if kind == "promotion" else ""
+    begun = Change(case.environment, kind, branch, tuple(records), how=case.asked.kind, triggered_by=user, promoted_from=origin)
     return replace(begun, **more)  # type: ignore[arg-type]
 
 
@@ -121,6 +122,21 @@ def older_than_stage(world: World, case: Case) -> Change:
     newer = site.lock(RELEASE, site.change(BRANCH, FILES))
     landed(site.write(PROD, site.of_lock(newer, "stage"), files=newer.files))
     return of_lock(case, site, lock)
+
+
+def rolled_back_from(world: World, case: Case) -> Change:
+    site, before = world.site, world.head("stage")
+    former = [site.now("stage", name) for name in SERVICES]
+    lock = site.cut(RELEASE)
+    landed(site.write(PROD, former, kind="rollback", Restores=before))
+    return of_lock(case, site, lock)
+
+
+def under_a_used_version(world: World, case: Case) -> Change:
+    site, first = world.site, world.site.cut(RELEASE)
+    newer = site.lock(RELEASE, site.change(BRANCH, FILES))
+    services = tuple(replace(one, version=first.version) for one in newer.services)
+    return of_lock(case, site, replace(newer, version=first.version, services=services))
 
 
 def ran_before(world: World, case: Case) -> Change:
@@ -216,6 +232,8 @@ ARRANGED: Mapping[str, Callable[[World, Case], Change]] = {
     "of a release branch, not what its lock says": near_its_lock,
     "said to be of a release branch, and of none": of_another_branch,
     "of a release branch, older than what runs": older_than_stage,
+    "of a release branch, and stage was rolled back from it": rolled_back_from,
+    "of a release branch, under a version that does not go up": under_a_used_version,
     "ran there before": ran_before,
     "is said to have run there before": never_ran,
     "approved, and stage ran it": approved,
@@ -237,19 +255,6 @@ ARRANGED: Mapping[str, Callable[[World, Case], Change]] = {
 
 # What only the Git server can know: whether the records of a commit are those that it names.
 UNKNOWN_TO_TASKS = {"rollback"}
-
-
-class Lists:
-    """The lists of images of a cluster."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.images: dict[str, set[str]] = {}
-        monkeypatch.setattr(admission, "approve", lambda _, name, images, **__: self.of(name).update(images))
-        monkeypatch.setattr(admission, "revoke", lambda _, name, images, **__: self.of(name).difference_update(images))
-
-    def of(self, environment: str) -> set[str]:
-        """What an environment admits."""
-        return self.images.setdefault(environment, set())
 
 
 def rules_of(world: World, wanted: Change) -> set[str]:
@@ -275,7 +280,7 @@ def test_hook_and_tasks_say_what_the_table_says_and_what_has_landed_is_listed_an
     world = promoting.world(replace(begun_instance, policy=data), tmp_path, monkeypatch, hooks=True)
     (tmp_path / "policy.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     world.settings = replace(world.settings, rules=tmp_path / "policy.yaml")
-    wanted, lists = ARRANGED[case.state](world, case), Lists(monkeypatch)
+    wanted = ARRANGED[case.state](world, case)
     before, rules = world.head(case.environment), set(case.rules)
 
     if rules:
@@ -289,10 +294,10 @@ def test_hook_and_tasks_say_what_the_table_says_and_what_has_landed_is_listed_an
     images = {f"{record.image}@{record.digest}" for record in coming}
     if rules:
         assert world.head(case.environment) == before
-        assert lists.of(case.environment) & images == set(), "what the Git server refused is admitted by nobody"
+        assert world.lists[case.environment] & images == set(), "what the Git server refused is admitted by nobody"
     else:
         assert world.head(case.environment) != before
-        assert lists.of(case.environment) >= images
+        assert world.lists[case.environment] >= images
 
 
 def test_every_case_of_the_tables_is_brought_about() -> None:
