@@ -262,12 +262,16 @@ class Assembly:
             name: gitserver.remote(name, port=port, user="pipeline", secrets=self.secrets)
             for name in (gitserver.APP, *sorted(records))
         }
-        seeded = genesis.seed_app(self.settings, remotes.pop(gitserver.APP), self.commit)
+        app = remotes.pop(gitserver.APP)
+        seeded = genesis.seed_app(self.settings, app, self.commit)
         empty = genesis.empty(remotes)
         if not (seeded or empty):
             self._approve(remotes, (), phase)
             phase.skip("the repositories have content")
             return
+        began = genesis.began(self.settings, app)
+        if began != self.commit:
+            self.commit, self.services = began, ()
         parts = [*(self.services or self._build_services(phase)), *self._stores()]
         self._approve({name: remote for name, remote in remotes.items() if name not in empty}, parts, phase)
         self.first = genesis.seed_records(

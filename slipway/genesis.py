@@ -99,6 +99,25 @@ def seed_app(settings: Settings, remote: git.Remote, commit: str) -> bool:
     return True
 
 
+def began(settings: Settings, remote: git.Remote) -> str:
+    """The commit that the application's repository began with: an `up` that was cut off goes on from there, not from a later one.
+
+    Args:
+        settings: The instance's.
+        remote: The repository, which has content.
+
+    Raises:
+        UsageError: The checkout does not have that commit.
+    """
+    commit = git.refs(remote)[f"refs/tags/{RELEASE}"]
+    if git.resolve(settings.root, commit) is None:
+        raise UsageError(
+            f"this instance began with commit {commit[:9]}, which this checkout does not have, and its records were never written. "
+            "Fetch that commit, or begin anew: ./invoke down, then ./invoke up."
+        )
+    return commit
+
+
 def empty(remotes: Mapping[str, git.Remote]) -> dict[str, git.Remote]:
     """Those of the repositories that nobody has pushed to yet."""
     return {name: remote for name, remote in remotes.items() if not git.refs(remote)}

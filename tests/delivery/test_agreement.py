@@ -53,12 +53,12 @@ def begun(world: World, *, by: str = "developer") -> Lock:
     return site.lock(RELEASE, site.head)
 
 
-def past_the_hook(world: World, files: Mapping[str, bytes]) -> None:
-    """Let the repository of the prod tier hold files that its hook would not take."""
-    at = world.site.checkout(PROD)
+def past_the_hook(world: World, files: Mapping[str, bytes], *, repository: str = PROD) -> None:
+    """Let a repository of records hold files that its hook would not take."""
+    at = world.site.checkout(repository)
     world.site.lay(at, [], files)
     made = world.site.sign(at, "Past the hook")
-    world.site.git("fetch", "--quiet", at, f"{made}:refs/heads/main", at=world.site.bare(PROD))
+    world.site.git("fetch", "--quiet", at, f"{made}:refs/heads/main", at=world.site.bare(repository))
 
 
 def approved_by(world: World, lock: Lock, *users: str) -> None:
@@ -176,7 +176,8 @@ def not_tried(world: World, case: Case) -> Change:
 def tried_elsewhere(world: World, case: Case) -> Change:
     wanted, site = not_tried(world, case), world.site
     tip = site.tip(BRANCH)
-    landed(site.write(NONPROD, [site.entry(name, service, tip, branch=BRANCH) for name in ("dev", "qa") for service in SERVICES]))
+    made = [site.entry(name, service, tip, branch=BRANCH) for name in ("dev", "qa") for service in SERVICES]
+    past_the_hook(world, {path: content for entry in made for path, content in entry.files.items()}, repository=NONPROD)
     return wanted
 
 
@@ -204,9 +205,11 @@ def approved_and_near(world: World, case: Case) -> Change:
 
 
 def older_than_prod(world: World, case: Case) -> Change:
-    older, newer = world.site.approved(RELEASE), world.site.approved("v0.3.0")
-    landed(world.site.promote(newer))
-    return of_lock(case, world.site, older)
+    site, older = world.site, world.site.approved(RELEASE)
+    site.branch("work", site.tip("develop"))
+    world.put("develop", site.commit(FILES))
+    landed(site.promote(site.approved("v0.3.0")))
+    return of_lock(case, site, older)
 
 
 def loaded(world: World, case: Case) -> Change:

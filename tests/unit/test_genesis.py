@@ -138,6 +138,19 @@ def test_a_seeding_that_was_cut_off_is_finished(checkout: Path, bare: dict[str, 
     assert git.refs(bare["app"]) == {"refs/heads/main": begun, "refs/heads/develop": begun, "refs/tags/v0.1.0": begun}
 
 
+def test_what_was_cut_off_before_its_records_goes_on_from_the_commit_it_began_with(
+    checkout: Path, bare: dict[str, git.Remote], tmp_path: Path
+) -> None:
+    first = genesis.origin(settings(checkout)).commit
+    genesis.seed_app(settings(checkout), bare["app"], first)
+    commit(checkout, {"more": "1"})
+    assert genesis.began(settings(checkout), bare["app"]) == first
+    git.init(tmp_path / "another", branch="main")
+    commit(tmp_path / "another", {"other": "1"})
+    with pytest.raises(UsageError, match=rf"began with commit {first[:9]}, which this checkout does not have.*invoke down"):
+        genesis.began(settings(tmp_path / "another"), bare["app"])
+
+
 def test_a_repository_with_content_is_left_alone(checkout: Path, bare: dict[str, git.Remote]) -> None:
     first = genesis.origin(settings(checkout)).commit
     genesis.seed_app(settings(checkout), bare["app"], first)
