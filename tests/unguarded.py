@@ -10,6 +10,7 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,11 @@ def _approval_last() -> None:
     """Let an environment admit images when the commit that runs them is there already."""
     deploying: Any = importlib.import_module("slipway.promotion.deploying")
     admit, publish = deploying.admit, deploying._publish
-    waiting: list[partial[None]] = []
+    waiting: list[partial[Any]] = []
+
+    def later(*words: Any) -> Sequence[str]:
+        waiting.append(partial(admit, *words))
+        return ()
 
     def published(*words: Any, **named: Any) -> Any:
         made = publish(*words, **named)
@@ -38,8 +43,7 @@ def _approval_last() -> None:
             waiting.pop()()
         return made
 
-    deploying.admit = lambda *words: waiting.append(partial(admit, *words))
-    deploying._publish = published
+    deploying.admit, deploying._publish = later, published
 
 
 def _approval_first() -> None:
@@ -73,7 +77,8 @@ OWN: Mapping[str, Callable[[], None]] = {
     "no-network": partial(_instead, "slipway.testing.sandbox", "network_of", lambda _: {"network_mode": "bridge"}),
     "approval-before-the-commit": _approval_last,
     "judgement-before-the-approval": _approval_first,
-    "approval-is-observed": partial(_instead, "slipway.admission", "_observe", lambda *_, **__: None),
+    "approval-is-observed": partial(_instead, "slipway.admission.lists", "_observe", lambda *_, **__: None),
+    "off-the-list-again": partial(_instead, "slipway.promotion.deploying", "unless_refused", lambda *_: nullcontext()),
     "taken-back": partial(_instead, "slipway.promotion.deploying", "_taken_back", _left_as_it_is),
     "one-run-at-a-time": partial(
         _instead, "slipway.runs.keeping", "fcntl", SimpleNamespace(flock=lambda *_: None, LOCK_EX=0, LOCK_NB=0)

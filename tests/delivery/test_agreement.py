@@ -276,7 +276,7 @@ def case_name(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", [*CASES, *LOADED], ids=case_name)
-def test_hook_and_tasks_say_what_the_table_says_and_what_has_landed_is_listed_and_nothing_else(
+def test_hook_and_tasks_say_what_the_table_says_and_only_what_has_landed_is_listed(
     case: Case, begun_instance: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = {**begun_instance.policy, "load": "required" if case in LOADED else "off"}

@@ -71,6 +71,10 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "tests/unit/test_admission.py::test_approving_ends_only_when_the_api_server_goes_by_the_list",
         "tests/unit/test_admission.py::test_revoking_ends_only_when_the_api_server_refuses_each_image",
     ),
+    "off-the-list-again": (
+        "tests/delivery/test_agreement.py::test_hook_and_tasks_say_what_the_table_says_and_only_what_has_landed_is_listed"
+        "[prod: approved by nobody]",
+    ),
     "taken-back": (f"{_PROMOTION}one_that_does_not_start_is_taken_back_whole_by_one_commit",),
     "one-run-at-a-time": ("tests/unit/test_runs.py::test_the_pipeline_is_one_at_a_time_whoever_runs_it",),
 }
