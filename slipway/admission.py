@@ -19,13 +19,14 @@ import yaml
 from slipway import git, gitops, locks, names
 from slipway.errors import SlipwayError, UsageError
 from slipway.kube import Conflict, Kube, KubeError, Object
+from slipway.policy import GUARDED
 from slipway.settings import Settings
 from slipway.waiting import Clock, Pending, Ready, wait_for
 
 API_VERSION = "admissionregistration.k8s.io/v1"
 
 # The tier whose environments are guarded.
-TIER = "prod"
+TIER = GUARDED
 
 # Seconds. The API server watches the lists, and reads its policies anew about once a second.
 OBSERVED_TIMEOUT = 20.0

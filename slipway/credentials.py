@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bcrypt
 
-from slipway import names, shell
+from slipway import names, shell, wishes
 from slipway.errors import unknown
 from slipway.settings import Settings
 
@@ -69,7 +69,8 @@ class Secrets:
     @property
     def signers_file(self) -> str:
         """Whose commits which key signs, as lines that Git reads."""
-        return "".join(f'{address(role)} namespaces="git" {key}\n' for role, key in sorted(self.signers.items()))
+        used = f"git,{wishes.NAMESPACE}"
+        return "".join(f'{address(role)} namespaces="{used}" {key}\n' for role, key in sorted(self.signers.items()))
 
 
 def address(role: str) -> str:

@@ -72,6 +72,7 @@ def rules(settings: Settings) -> dict[str, Any]:
         "kubernetes": settings.versions["versions"]["kubernetes"],
         "signers": f"{SECRETS}/{SIGNERS}",
         "address": credentials.address("{user}"),
+        "images": f"localhost:{{port}}/services/{settings.instance}/{{service}}",
     }
 
 

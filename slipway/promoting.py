@@ -172,7 +172,7 @@ def _onward(pipeline: Access, asked: Asked, progress: Progress) -> Promoted:
         kind="promotion",
         branch="",
         records=wanted,
-        how="request",
+        how="dispatch",
         promoted_from=source,
         triggered_by=asked.user,
     )

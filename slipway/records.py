@@ -142,6 +142,27 @@ def order(
     return "unrelated" if home and wanted.branch != running.branch else "older"
 
 
+def grows(wanted: Record, running: Record | None, contains: Callable[[str, str], bool]) -> bool:
+    """Whether a version may follow the one that runs: a version is one image, and within a branch's line it only goes up.
+
+    What was taken as it was built for another branch bears that one's name, and compares with its own only.
+
+    Args:
+        wanted: What is to run.
+        running: What runs of the same service in the same environment; None when nothing does.
+        contains: Whether a commit of the application (the first one) is another one or comes after it.
+    """
+    mine = versions.parse(wanted.version)
+    if mine is None or running is None:
+        return mine is not None
+    if wanted.version == running.version:
+        return wanted.digest == running.digest
+    theirs = versions.parse(running.version)
+    if theirs is None or wanted.branch != running.branch or mine.pre[:-1] != theirs.pre[:-1]:
+        return True
+    return mine > theirs or not contains(wanted.source_commit, running.source_commit)
+
+
 def dump(documents: Iterable[Mapping[str, Any]]) -> bytes:
     """YAML whose bytes depend on the content alone."""
     text: str = yaml.dump_all(

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from slipway import names
+from slipway import names, policy
 from slipway.credentials import write_private
 from slipway.kube import Kube, Object
 from slipway.settings import Settings
@@ -51,7 +51,7 @@ def manifests(settings: Settings, environments: Iterable[str]) -> list[Object]:
         objects += [_binding(None, f"slipway-{role}-{granted}", granted, role) for granted in ("view", "slipway-observer")]
     objects.append(_binding(names.LOCAL, "developer", "edit", "developer"))
     objects += [_binding(env.name, "developer", "slipway-debugger", "developer") for env in there if env.tier == "nonprod"]
-    if guarded := [env.name for env in there if env.tier == "prod"]:
+    if guarded := [env.name for env in there if env.tier == policy.GUARDED]:
         # A new list has no name yet that a role could be bound to; what is no list, the cluster does not admit there.
         lists = {"apiGroups": [""], "resources": ["configmaps"]}
         rules = [

@@ -221,7 +221,15 @@ class _Reached:
         found = access.open(self._access.settings)
         testing.sweep(found.settings, found.engine)
         triggered_by = "" if run.pusher == UNKNOWN else run.pusher
-        return pipeline.run(found, run.commit, run.branch, requested=run.requested, triggered_by=triggered_by, recorder=recorder)
+        return pipeline.run(
+            found,
+            run.commit,
+            run.branch,
+            requested=run.requested,
+            triggered_by=triggered_by,
+            wish=run.wish,
+            recorder=recorder,
+        )
 
 
 def _say(text: str) -> None:

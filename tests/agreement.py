@@ -43,13 +43,31 @@ class Case:
 
 def feature(environment: str) -> Deploy:
     """A feature branch's image, somewhere on request."""
-    return Deploy(environment, "feature/basket", "request", "developer", on_branch=True, order="newer")
+    return Deploy(environment, "feature/basket", "request", "developer", on_branch=True, order="newer", wished=True, grows=True)
 
 
-def staged(*, order: Order = "newer", lock: str = LOCK, locked: bool = True, on_branch: bool = True) -> Deploy:
+def staged(
+    *,
+    order: Order = "newer",
+    lock: str = LOCK,
+    locked: bool = True,
+    on_branch: bool = True,
+    held: bool = False,
+    grows: bool = True,
+) -> Deploy:
     """A release branch's image on its way to stage, by itself."""
     return Deploy(
-        "stage", BRANCH, "automatic", "developer", on_branch=on_branch, order=order, release=RELEASE, lock=lock, locked=locked
+        "stage",
+        BRANCH,
+        "automatic",
+        "developer",
+        on_branch=on_branch,
+        order=order,
+        release=RELEASE,
+        lock=lock,
+        locked=locked,
+        held=held,
+        grows=grows,
     )
 
 
@@ -78,6 +96,8 @@ def dispatched(
         approvers=approvers,
         authors=authors,
         loaded=loaded,
+        held=False,
+        grows=True,
     )
 
 
@@ -89,11 +109,19 @@ def back(environment: str, *, restores: bool) -> Deploy:
 CASES = (
     Case("of a feature branch", feature("stage"), ("branches",)),
     Case("of a feature branch", feature("prod"), ("branches", "lock", "stage-first", "approval", "dispatch")),
-    Case("of develop", Deploy("stage", "develop", "automatic", "developer", on_branch=True, order="newer"), ("branches",)),
-    Case("of main", Deploy("stage", "main", "automatic", "lead", on_branch=True, order="newer"), ("branches",)),
+    Case(
+        "of develop",
+        Deploy("stage", "develop", "automatic", "developer", on_branch=True, order="newer", held=False, grows=True),
+        ("branches",),
+    ),
+    Case(
+        "of main",
+        Deploy("stage", "main", "automatic", "lead", on_branch=True, order="newer", held=False, grows=True),
+        ("branches",),
+    ),
     Case(
         "of a branch that nobody knows",
-        Deploy("stage", "mine", "request", "developer", on_branch=True, order="new"),
+        Deploy("stage", "mine", "request", "developer", on_branch=True, order="new", wished=True, grows=True),
         ("branches",),
     ),
     Case("pushed to a release branch", staged()),
@@ -102,6 +130,8 @@ CASES = (
     Case("of a release branch, not what its lock says", staged(locked=False), ("lock",)),
     Case("said to be of a release branch, and of none", staged(on_branch=False), ("origin",)),
     Case("of a release branch, older than what runs", staged(order="older"), ("order",)),
+    Case("of a release branch, and stage was rolled back from it", staged(held=True), ("held",)),
+    Case("of a release branch, under a version that does not go up", staged(grows=False), ("version",)),
     Case("ran there before", back("stage", restores=True)),
     Case("is said to have run there before", back("stage", restores=False), ("rollback",)),
     Case("approved, and stage ran it", dispatched()),

@@ -12,12 +12,14 @@ from slipway import access, git, gitops, history, policy, promotion, versions
 from slipway.access import Access
 from slipway.errors import UsageError
 from slipway.explain.shown import show
-from slipway.explain.told import Explained, Next, Running, Source
+from slipway.explain.told import Explained, Held, Next, Running, Source
 from slipway.gitops import CHART, Record
 from slipway.kube import NOT_YET
+from slipway.receive import holding
+from slipway.receive.bare import Bare
 from slipway.settings import Settings
 
-__all__ = ["Explained", "Next", "Running", "Source", "explain", "running", "show"]
+__all__ = ["Explained", "Held", "Next", "Running", "Source", "explain", "running", "show"]
 
 
 def explain(settings: Settings, service: str, environment: str) -> Explained:
@@ -33,6 +35,7 @@ def explain(settings: Settings, service: str, environment: str) -> Explained:
     reader.fetch()
     with history.mirrored(reader.records(environment)) as at:
         changes = history.read(at, environment, signers=reader.secrets.signers_file)
+        left = holding.left(Bare(at), git.resolve(at, gitops.REFERENCE) or "", environment, service)
     record = history.records(changes).get(service)
     if record is None:
         settings.service(service)
@@ -46,6 +49,7 @@ def explain(settings: Settings, service: str, environment: str) -> Explained:
         brought,
         _source(reader.mirror, record.source_commit),
         _running(reader, record),
+        tuple(Held(one.record.version, one.record.branch, one.record.release, one.commit) for one in left),
         following,
         _command(reader, record, following),
     )
@@ -134,8 +138,8 @@ def _onwards(rules: policy.Policy, record: Record, following: Next, tags: Iterab
     may = [user for user in gate.approvers if user not in following.facts.authors] if gate else []
     if "branches" in refused:
         return _another_branch(rules, record.branch, tags)
-    if refused & {"origin", "lock", "stage-first"} or (following.how == "automatic" and not refused):
-        return f"./invoke push {record.branch}"
+    if refused & {"held", "origin", "lock", "stage-first"} or (following.how == "automatic" and not refused):
+        return f"./invoke push {record.branch}" + (f" --to {to}" if "held" in refused else "")
     if "load" in refused and gate:
         return f"./invoke load --env {gate.after} --release {record.release.removeprefix('v')}"
     if refused & {"approval", "four-eyes"} and may:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from slipway.explain.told import Explained, Next, Source
+from slipway.explain.told import Explained, Held, Next, Source
 from slipway.gitops import Record
 from slipway.history import Change
 
@@ -33,6 +33,8 @@ def show(told: Explained, console: Console) -> None:
     }
     for name, text in lines.items():
         console.print(f"  {name:<12}{text}", markup=False, style="yellow" if name == "pods" and not told.exact else "")
+    for one in told.held:
+        console.print(f"  {'held back':<12}{_held(one, told.environment)}", markup=False, style="yellow")
     if told.next:
         console.print(f"\n{_verdict(told.next, told.record)}", markup=False)
         for refusal in told.next.refusals if not told.next.there else ():
@@ -60,6 +62,16 @@ def _brought(change: Change) -> str:
     origin = f" from {change.origin}" if change.origin else ""
     signed = f"signed by {change.signer}" if change.signer else f"signature: {change.signature}"
     return f"commit {change.commit[:_SHORT]}, {change.kind or 'of no kind'}{origin}, {_when(change.time)}, {signed}"
+
+
+def _held(one: Held, environment: str) -> str:
+    again = f"./invoke push {one.branch} --to {environment}"
+    if one.release:
+        again = f"./invoke promote {environment} --release {one.release}"
+    return (
+        f"{one.version} of {one.branch}, since {one.commit[:_SHORT]} rolled back: it comes again when somebody asks for it "
+        f"({again}), and by itself only other content of a newer push"
+    )
 
 
 def _verdict(following: Next, record: Record) -> str:

@@ -30,6 +30,23 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What an environment was rolled back from, and what does not come again by itself.
+
+    Attributes:
+        version: The version that ran.
+        branch: The branch it came from.
+        release: The release it belongs to; empty for none.
+        commit: The commit of the GitOps repository that rolled back.
+    """
+
+    version: str
+    branch: str
+    release: str
+    commit: str
+
+
+@dataclass(frozen=True)
 class Next:
     """The next environment, and what it would say.
 
@@ -57,6 +74,7 @@ class Explained:
         change: The commit of the GitOps repository that brought it.
         source: The commit of the application that it was made from; None when app.git does not have it.
         running: What the cluster says, by image; None when it does not answer.
+        held: What it was rolled back from, the newest first; empty once something else has come to stay.
         next: The next environment; None for the last one, and for what the pipeline does not promote.
         command: What to type next.
     """
@@ -67,6 +85,7 @@ class Explained:
     change: Change | None
     source: Source | None
     running: tuple[Running, ...] | None
+    held: tuple[Held, ...]
     next: Next | None
     command: str
 

@@ -29,6 +29,7 @@ def run(
     *,
     requested: str = "",
     triggered_by: str = "",
+    wish: str = "",
     recorder: runs.Recorder,
     services: Sequence[str] = (),
 ) -> Outcome:
@@ -43,10 +44,11 @@ def run(
         branch: The branch that it was pushed to.
         requested: An environment that was asked for.
         triggered_by: On whose behalf.
+        wish: What they signed, when they asked for the environment otherwise than with a push.
         recorder: Where its stages are written down.
         services: Only these; all by default, and always all of a release.
     """
-    work = Work(access, commit, branch, requested, triggered_by or access.user, recorder)
+    work = Work(access, commit, branch, requested, triggered_by or access.user, recorder, wish=wish)
     try:
         _go(work, services)
     except Needless as why:

@@ -11,9 +11,12 @@ from slipway.gitops import Record, Source
 from slipway.pipeline.surveying import moves, record
 from slipway.pipeline.work import Work, listed
 from slipway.progress import Phase
-from slipway.promotion import Change, Overtaken, Refused
+from slipway.promotion import KINDS, Change, Overtaken, Refused
 
 VERDICT = "verdict"
+
+# The rules whose refusal is the end of a run like any other: something newer runs, or somebody does not want it.
+_NEEDLESS = frozenset(("order", "held"))
 
 _RESULTS = policy.RESULTS.removeprefix("refs/notes/")
 
@@ -83,9 +86,9 @@ def deploy(work: Work, environment: str, phase: Phase) -> None:
     how: Literal["automatic", "request"] = "request" if environment == work.requested else "automatic"
     staged = environment == work.staged
     chosen = tuple(record(work, environment, name) for name in work.keys if staged or moves(work, environment, name))
-    if how == "automatic" and not staged and (held := releases.held(work.access, environment, chosen)):
-        # Whoever rolled back did not want this; a newer commit may come, and so may this one when somebody asks for it.
-        work.skipped[environment] = f"{environment} was rolled back from this {listed(held)}"
+    if how == "automatic" and not staged and (held := promotion.held(work.access, environment, chosen)):
+        # Whoever rolled back did not want these; the others may come, and these when somebody asks for them.
+        work.skipped[environment] = f"{environment} was rolled back from this {listed(sorted(held))}"
         chosen = tuple(record for record in chosen if record.service not in held)
     if not chosen:
         phase.skip(work.skipped.get(environment, "runs it already"))
@@ -102,15 +105,25 @@ def deploy(work: Work, environment: str, phase: Phase) -> None:
                 run=work.recorder.id,
                 triggered_by=work.triggered_by,
                 how=how,
+                wish=work.wish,
             )
         else:
-            change = Change(environment, "deploy", work.branch, chosen, how=how, triggered_by=work.triggered_by)
+            change = Change(
+                environment,
+                KINDS[how],
+                work.branch,
+                chosen,
+                how=how,
+                triggered_by=work.triggered_by,
+                wish=work.wish,
+                reason="Deploy",
+            )
             done = promotion.deploy(work.access, change, phase=phase, run=work.recorder.id)
     except Overtaken as error:
         work.skipped[environment] = str(error)
         phase.skip(str(error))
     except Refused as error:
-        if error.rules - {"order"}:
+        if error.rules - _NEEDLESS:
             raise
         work.skipped[environment] = "; ".join(refusal.wrong for refusal in error.refusals)
         phase.skip(work.skipped[environment])

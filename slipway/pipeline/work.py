@@ -62,6 +62,7 @@ class Work:
     deployed: dict[str, str] = field(default_factory=dict[str, str])
     skipped: dict[str, str] = field(default_factory=dict[str, str])
     removed: tuple[str, ...] = ()
+    wish: str = ""
 
     def outcome(self, state: str, trouble: str = "") -> Outcome:
         """What came of it."""

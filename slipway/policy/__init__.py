@@ -13,8 +13,10 @@ from slipway.policy.deploys import judge_approval, judge_deploy
 from slipway.policy.facts import Deploy, Push, Refusal, Released
 from slipway.policy.model import (
     APP,
+    ASKED,
     CONDITIONS,
     DEPLOY,
+    GUARDED,
     LABELS,
     LOADS,
     PUSH_OPTIONS,
@@ -31,6 +33,7 @@ from slipway.policy.model import (
     Policy,
     Reach,
     Role,
+    asks,
     comes_home,
     line,
     number,
@@ -41,8 +44,10 @@ from slipway.policy.wording import either, gets, reaches, text
 
 __all__ = [
     "APP",
+    "ASKED",
     "CONDITIONS",
     "DEPLOY",
+    "GUARDED",
     "LABELS",
     "LOADS",
     "PUSH_OPTIONS",
@@ -64,6 +69,7 @@ __all__ = [
     "Refusal",
     "Released",
     "Role",
+    "asks",
     "comes_home",
     "either",
     "gets",

@@ -23,7 +23,7 @@ def judge_deploy(policy: Policy, asked: Deploy) -> tuple[Refusal, ...]:
     if asked.environment not in policy.environments:
         known = ", ".join(policy.environments)
         return (Refusal("environment", f"there is no environment {asked.environment!r}", f"one of {known}"),)
-    forward = (_branches, _origin, _order, _lock, _stage_first, _load, _approval, _four_eyes)
+    forward = (_branches, _wish, _held, _origin, _order, _version, _lock, _stage_first, _load, _approval, _four_eyes)
     rules = (_goes_back,) if asked.kind in _BACK else forward
     return tuple(refusal for rule in (*rules, _dispatch) if (refusal := rule(policy, asked)))
 
@@ -60,6 +60,34 @@ def _order(policy: Policy, asked: Deploy) -> Refusal | None:
     if asked.environment in policy.approvals and new and running and new < running:
         return Refusal("order", f"{asked.environment} runs {asked.running} already, which is newer than {asked.release}", back)
     return None
+
+
+def _wish(policy: Policy, asked: Deploy) -> Refusal | None:
+    if asked.kind != "request" or asked.wished:
+        return None
+    wrong = f"nobody who may is known to have asked for {asked.branch} in {asked.environment}"
+    return Refusal(
+        "wish", wrong, f"./invoke push {asked.branch} --to {asked.environment}, or git push -o deploy={asked.environment}"
+    )
+
+
+def _held(policy: Policy, asked: Deploy) -> Refusal | None:
+    if asked.kind != "automatic" or not asked.held:
+        return None
+    wrong = f"{asked.environment} was rolled back from this {asked.release or asked.branch}, and stays so until somebody promotes"
+    again = f"./invoke push {asked.branch} --to {asked.environment}"
+    if asked.lock and asked.environment in {gate.after for gate in policy.approvals.values()}:
+        again = f"./invoke promote {asked.environment} --release {asked.release}"
+    return Refusal("held", wrong, f"other content, by a newer push to {asked.branch}; or this when somebody asks for it: {again}")
+
+
+def _version(_: Policy, asked: Deploy) -> Refusal | None:
+    if asked.grows:
+        return None
+    wrong = f"{asked.version or 'no version'} cannot follow {asked.former or 'what runs'} in {asked.environment}"
+    return Refusal(
+        "version", wrong, f"a higher version of the same branch for other content: push another commit to {asked.branch}"
+    )
 
 
 def _locks(policy: Policy, asked: Deploy) -> bool:

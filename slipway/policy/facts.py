@@ -35,11 +35,16 @@ class Deploy:
         lock: The hash of its lock.
         locked: Whether the records are exactly what that lock says.
         passed: The environments in which this very lock has succeeded.
-        loaded: The environments in which this very lock has passed a load test.
         authors: Everybody who pushed to the release's branch, as the Git server authenticated them.
         approvers: Everybody who approved this very lock.
         restores: For a rollback and a revert: whether the records are exactly what ran there before.
         running: The release that runs there now; "" when there is none.
+        loaded: The environments in which this very lock has passed a load test.
+        held: Whether the environment was rolled back from this, or from something newer, and nobody has promoted since.
+        wished: For a request: whether somebody who is known asked for it.
+        version: The version that the records name.
+        former: The version of the same service that runs there now; "" when there is none.
+        grows: Whether the version may follow the one that runs there.
     """
 
     environment: str
@@ -57,6 +62,11 @@ class Deploy:
     restores: bool = False
     running: str = ""
     loaded: tuple[str, ...] = ()
+    held: bool = True
+    wished: bool = False
+    version: str = ""
+    former: str = ""
+    grows: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ REACHES: tuple[Reach, ...] = ("automatic", "request", "dispatch", "refused")
 LABELS = ("", "dev", "rc")
 CONDITIONS = ("passed", "released")
 LOADS: tuple[Load, ...] = ("off", "required")
+# The kinds of changes that somebody asked for.
+ASKED: tuple[Kind, ...] = ("request", "dispatch")
+# The tier whose environments the cluster guards: it runs approved images there, and nothing else.
+GUARDED = "prod"
 
 APP = "app"
 # What the application's repository holds besides branches and tags: how the pipeline's runs ended, as notes on commits.
@@ -154,6 +158,11 @@ def number(release: str) -> tuple[int, int, int] | None:
 def line(policy: Policy, branch: str) -> Line | None:
     """The line that the branch is of; None when the policy does not know such branches."""
     return next((found for found in policy.lines if found.matches(branch)), None)
+
+
+def asks(policy: Policy, user: str) -> bool:
+    """Whether a user can ask for a deployment: a role that is somebody, and not what says how runs ended."""
+    return user in policy.roles and user not in policy.results
 
 
 def comes_home(policy: Policy, environment: str, branch: str, former: str, *, asked: bool) -> bool:

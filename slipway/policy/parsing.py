@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast
 from slipway.policy.model import (
     APP,
     CONDITIONS,
+    GUARDED,
     LABELS,
     LOADS,
     REACHES,
@@ -108,6 +109,10 @@ def _gates(top: Mapping[str, Any], environments: Mapping[str, Environment], role
             _wrong(path, f"there is no environment {name!r}; there are {', '.join(environments)}")
         given = _mapping(value, path, ("after", "approvers", "dispatchers"))
         after = _one(given, "after", path, order[: order.index(name)])
+        for guarded, place in ((name, ("environments", name, "tier")), (after, ("environments", after, "tier"))):
+            if environments[guarded].tier != GUARDED:
+                wrong = f"{guarded} is where releases go, and only the tier {GUARDED!r} takes nothing but what was approved"
+                _wrong(place, f"{wrong}; it takes {GUARDED!r}")
         people = {key: _many(given, key, path, tuple(roles)) for key in ("approvers", "dispatchers")}
         for key, named in people.items():
             if not named:

@@ -122,8 +122,11 @@ def _cut(push: Push, found: Line, release: str) -> Iterable[Refusal]:
     """
     wanted = number(release)
     taken = {known: name for name in (*push.tags, *push.releases) if (known := number(name))}
-    if wanted is None or wanted in taken:
-        yield Refusal("release-name", f"{release} cannot be cut: it exists, or is no version", "a version that was never used")
+    if wanted is None:
+        yield Refusal("release-name", f"{release} cannot be cut: it is no version", "a version vX.Y.Z")
+        return
+    if wanted in taken:
+        yield Refusal("release-name", f"{release} cannot be cut: it exists", f"a version above {taken[max(taken)]}")
         return
     if not wanted[2]:
         if taken and wanted < (highest := max(taken)):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from slipway.promotion.arriving import arrive
-from slipway.promotion.changes import Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
+from slipway.promotion.changes import KINDS, Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
 from slipway.promotion.deploying import DELIVERY_TIMEOUT, RETURN_TIMEOUT, admit, deploy, render
-from slipway.promotion.judging import authors, facts, judge
+from slipway.promotion.judging import authors, facts, held, judge
 from slipway.promotion.moved import Moved, moved
 from slipway.promotion.moved import show as show_moved
 
 __all__ = [
     "DELIVERY_TIMEOUT",
+    "KINDS",
     "RETURN_TIMEOUT",
     "Change",
     "Deployed",
@@ -25,6 +26,7 @@ __all__ = [
     "authors",
     "deploy",
     "facts",
+    "held",
     "judge",
     "moved",
     "render",

@@ -9,6 +9,9 @@ from slipway import policy
 from slipway.errors import SlipwayError
 from slipway.gitops import Entry, Record
 
+# What a commit that brings something new is called, by how it came to be.
+KINDS: Mapping[policy.Kind, str] = {"automatic": "deploy", "request": "request", "dispatch": "promotion"}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -16,7 +19,7 @@ class Change:
 
     Attributes:
         environment: The environment.
-        kind: What the commit is called: "deploy", "release", "promotion", "rollback" or "revert".
+        kind: What the commit is called: "deploy", "request", "release", "promotion", "rollback" or "revert".
         branch: The branch of the application in whose name it comes; empty when each record says its own.
         records: What shall run. Environment, branch, release and lock are set as the change has them; values and manifests
             are rendered from each one's own source commit.
@@ -26,6 +29,7 @@ class Change:
         lock: The lock of that release.
         promoted_from: The environment it comes from.
         triggered_by: On whose behalf it is made.
+        wish: For a request that no push made: the wish of whoever made it, as they signed it.
         restores: The commit whose records come back.
         files: Other files of the same commit, such as a lock.
         reason: The first words of the commit's subject.
@@ -41,6 +45,7 @@ class Change:
     lock: str = ""
     promoted_from: str = ""
     triggered_by: str = ""
+    wish: str = ""
     restores: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     reason: str = ""

@@ -6,7 +6,7 @@ import re
 import traceback
 from dataclasses import replace
 
-from slipway import access, git, gitops, policy, runs
+from slipway import access, git, gitops, policy, runs, wishes
 from slipway.access import Access
 from slipway.errors import SlipwayError, UsageError, unknown
 from slipway.progress import Phase, Progress
@@ -83,7 +83,8 @@ def ci(settings: Settings, ref: str, to: str = "", user: str = "", *, progress: 
     if to:
         settings.environment(to)
     branch, commit = _named(mine, ref)
-    run = runs.new(settings, branch=branch, commit=commit, pusher=whose, requested=to, where=runs.HERE)
+    wish = wishes.sign(access.open(settings, whose).key, to, branch, commit) if to else ""
+    run = runs.new(settings, branch=branch, commit=commit, pusher=whose, requested=to, where=runs.HERE, wish=wish)
     shown = Shown(progress)
     recorder = runs.Recorder(settings, run, on_change=shown.update)
     with progress.showing():
@@ -97,7 +98,7 @@ def ci(settings: Settings, ref: str, to: str = "", user: str = "", *, progress: 
             raise
         try:
             recorder.begin()
-            outcome = pipeline.run(mine, commit, branch, requested=to, triggered_by=whose, recorder=recorder)
+            outcome = pipeline.run(mine, commit, branch, requested=to, triggered_by=whose, wish=wish, recorder=recorder)
             return recorder.end(outcome.state, verdict=outcome.verdict, trouble=outcome.trouble)
         except SlipwayError as error:
             return recorder.end(runs.FAILED, trouble=str(error))
@@ -200,4 +201,6 @@ def _again(mine: Access, branch: str, commit: str, to: str, phase: Phase) -> Run
         phase.skip(f"app.git has {commit[:_SHORT]} already; this is how its run ended")
         return last
     phase.say(f"app.git has {commit[:_SHORT]} already; it is run again" + (f" for {to}" if to else ""))
-    return runs.new(mine.settings, branch=branch, commit=commit, pusher=mine.user, requested=to)
+    # Of a push that moves nothing the server hears nothing: what was asked for has to say itself by whom.
+    wish = wishes.sign(mine.key, to, branch, commit) if to else ""
+    return runs.new(mine.settings, branch=branch, commit=commit, pusher=mine.user, requested=to, wish=wish)

@@ -22,7 +22,7 @@ from slipway.receive.entries import Kitchen
 from slipway.receive.scene import Ledger
 
 # What of Slipway has to be in the zip.
-MODULES = ("__init__", "errors", "versions", "policy", "shell", "git", "helm", "records", "locks")
+MODULES = ("__init__", "errors", "versions", "policy", "shell", "git", "helm", "records", "locks", "wishes")
 
 
 def judge(lines: Sequence[str], at: Path, environ: Mapping[str, str], rules: Mapping[str, Any]) -> Sequence[Refusal]:
@@ -73,7 +73,7 @@ def _ledger(known: Policy, at: Path, environ: Mapping[str, str], rules: Mapping[
         at.name.removesuffix(".git"),
         known,
         pushed_to(at, environ, Path(rules["signers"])),
-        Kitchen(Bare(app), Path(rules["helm"]), rules["kubernetes"], tiers),
+        Kitchen(Bare(app), Path(rules["helm"]), rules["kubernetes"], tiers, rules["images"]),
         log,
         lambda user: rules["address"].replace("{user}", user),
     )

@@ -78,11 +78,17 @@ class Past:
         old: The blob it was; zeros for none.
         new: The blob it became.
         trailer: The Kind of the commit that changed it.
+        commit: That commit.
+        parent: The commit before it; "" for none.
+        time: When it was made, in seconds since 1970.
     """
 
     old: str
     new: str
     trailer: str
+    commit: str = ""
+    parent: str = ""
+    time: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,14 +157,19 @@ class Bare:
 
     def past(self, commit: str, path: str) -> list[Past]:
         """Every change of a file, the oldest first."""
-        form = "%x1e%(trailers:key=Kind,valueonly,separator=%x2C)"
+        form = "%x1e%H%x1f%P%x1f%ct%x1f%(trailers:key=Kind,valueonly,separator=%x2C)"
         words = ("log", "--reverse", "--root", "--raw", "--no-abbrev", "--no-renames", f"--format={form}", commit, "--", path)
         found: list[Past] = []
         for part in self.run(*words).stdout.split("\x1e")[1:]:
-            kind, _, about = part.partition("\n")
+            said, _, about = part.partition("\n")
+            sha, parents, time, kind = said.split("\x1f")
             _, _, old, new, *_ = about.strip().split(" ")
-            found.append(Past(old, new, kind))
+            found.append(Past(old, new, kind, sha, parents.partition(" ")[0], int(time)))
         return found
+
+    def last(self, commit: str, folder: str) -> str:
+        """The last commit that changed anything below a folder; "" when none did."""
+        return self.run("log", "--max-count=1", "--format=%H", commit, "--", folder).stdout.strip()
 
     def told(self, commit: str) -> Told:
         """What a commit says of itself, its signature checked against the keys of this server's users."""
@@ -188,8 +199,14 @@ class Bare:
         """The content of these files, as a commit has them; those that it lacks are left out."""
         there = self.blobs(commit) if (wanted := sorted(paths)) else {}
         blobs = {path: there[path] for path in wanted if path in there}
-        self._read(set(blobs.values()) - set(self._contents))
-        return {path: self._contents[sha] for path, sha in blobs.items()}
+        contents = self.contents(blobs.values())
+        return {path: contents[sha] for path, sha in blobs.items()}
+
+    def contents(self, blobs: Iterable[str]) -> dict[str, bytes]:
+        """What these blobs hold."""
+        wanted = set(blobs)
+        self._read(wanted - set(self._contents))
+        return {sha: self._contents[sha] for sha in wanted}
 
     def _read(self, blobs: Iterable[str]) -> None:
         wanted = sorted(blobs)

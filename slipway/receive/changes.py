@@ -17,6 +17,7 @@ from slipway.receive.scene import Ledger, Scene, some
 KINDS: Mapping[str, tuple[str, ...]] = {
     "genesis": ("record",),
     "deploy": ("record", "lock"),
+    "request": ("record", "lock"),
     "promotion": ("record",),
     "release": ("record", "lock", "stage"),
     "load": ("load",),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 
 from slipway import locks, policy, records
 from slipway.policy import Refusal
-from slipway.receive import entries
-from slipway.receive.scene import Scene, is_commit, key, names, paths, some
+from slipway.receive import claims, entries, holding, returning, wishes
+from slipway.receive.scene import Scene, key, names, some
 from slipway.records import Record
 
-_BACK = ("rollback", "revert")
+# How the policy sees each kind of commit that brings records.
+HOW: Mapping[str, policy.Kind] = {
+    "deploy": "automatic",
+    "release": "automatic",
+    "request": "request",
+    "promotion": "dispatch",
+    "rollback": "rollback",
+    "revert": "revert",
+}
 
 
 def judge(scene: Scene) -> Iterable[Refusal]:
@@ -27,55 +34,14 @@ def judge(scene: Scene) -> Iterable[Refusal]:
     except entries.Unreadable as error:
         yield Refusal("records", str(error), "a record as ./invoke writes it")
         return
-    yield from _claims(scene, wanted)
-    if scene.kind in _BACK:
-        restored = _restored(scene)
-        yield from _judge(scene, wanted, former, restored=lambda record: _came_back(scene, record, restored))
+    yield from claims.judge(scene, wanted)
+    if scene.kind in returning.BACK:
+        yield from _judge(scene, wanted, former, restored=returning.judge(scene))
         return
+    yield from entries.strangers(scene.ledger.kitchen, wanted)
     yield from entries.departures(scene.ledger.kitchen, wanted, scene.after)
     if scene.kind != "genesis":
         yield from _judge(scene, wanted, former, restored=lambda _: False)
-
-
-def _claims(scene: Scene, wanted: Sequence[Record]) -> Iterable[Refusal]:
-    for name, told in {
-        "Environment": "environment",
-        "Service": "service",
-        "Version": "version",
-        "Source-Commit": "source_commit",
-        "Branch": "branch",
-        "Release": "release",
-        "Lock": "lock",
-    }.items():
-        said = {word.strip() for word in scene.trailers.get(name, "").split(",")}
-        true = {value for record in wanted if (value := asdict(record)[told])}
-        if scene.kind != "genesis" and not true <= said:
-            wrong = f"its trailer {name} does not say {some(sorted(true - said))}"
-            yield Refusal("trailers", wrong, "trailers that name what the commit changes")
-
-
-def _restored(scene: Scene) -> str:
-    """The commit that is said to be restored; "" when it is none of this repository's past."""
-    named = scene.trailers.get("Restores", "")
-    return named if is_commit(named) and scene.ledger.here.contains(scene.parent, named) else ""
-
-
-def _came_back(scene: Scene, record: Record, restored: str) -> bool:
-    """Whether a record and what follows from it are what they were at a former commit, in the same environment.
-
-    A revert undoes the last change and nothing else; a rollback goes anywhere that was not itself undone.
-    """
-    if not restored:
-        return False
-    was = scene.ledger.here.blobs(restored, f"{entries.folder(record.environment, record.service)}/")
-    if any(was.get(path) != scene.after[path] for path in paths(record)):
-        return False
-    path = f"{entries.folder(record.environment, record.service)}/record.yaml"
-    past = scene.ledger.here.past(scene.parent, path)
-    if scene.kind == "revert":
-        return bool(past) and past[-1].old == scene.after[path]
-    undone = {one.old for one in past if one.trailer == "revert"} - {one.old for one in past if one.trailer != "revert"}
-    return scene.after[path] not in undone
 
 
 def _judge(
@@ -93,11 +59,12 @@ def _judge(
 def _facts(scene: Scene, record: Record, had: Record | None, restored: Callable[[Record], bool]) -> policy.Deploy:
     app, user = scene.ledger.kitchen.app, scene.trailers.get("Triggered-By", "")
     lock = scene.locks.get(record.lock)
-    how, rules = _how(scene, user), scene.ledger.policy
-    asked = how == "request"
+    how, rules = HOW.get(scene.kind, "automatic"), scene.ledger.policy
+    asked = how in policy.ASKED
     home = had is not None and policy.comes_home(rules, record.environment, record.branch, had.branch, asked=asked)
     mine = [result for result in scene.results if result.lock == record.lock]
     withstood = [result for result in scene.loads if result.lock == record.lock]
+    held = _held(scene, record) if how in ("automatic", "request") else None
     return policy.Deploy(
         environment=record.environment,
         branch=record.branch,
@@ -116,13 +83,14 @@ def _facts(scene: Scene, record: Record, had: Record | None, restored: Callable[
         restores=restored(record),
         running=had.release if had else "",
         loaded=tuple(sorted({one.environment for one in withstood if lock and locks.passed(lock, [one], one.environment)})),
+        held=held is not None,
+        wished=how == "request" and wishes.known(scene, record, since=held.time if held else 0),
+        version=record.version,
+        former=had.version if had else "",
+        grows=records.grows(record, had, app.contains),
     )
 
 
-def _how(scene: Scene, user: str) -> policy.Kind:
-    if scene.kind in ("rollback", "revert"):
-        return "rollback" if scene.kind == "rollback" else "revert"
-    if scene.kind == "promotion":
-        return "dispatch"
-    # Somebody's wish, or nobody's: a person asks, the pipeline goes by itself.
-    return "request" if user in scene.ledger.policy.roles and user not in scene.ledger.policy.results else "automatic"
+def _held(scene: Scene, record: Record) -> holding.Left | None:
+    told = holding.left(scene.ledger.here, scene.parent, record.environment, record.service)
+    return holding.holding(record, told, scene.locks, scene.ledger.kitchen.app.contains)

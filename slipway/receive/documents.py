@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slipway import locks, policy, records
+from slipway import locks, policy, records, versions
+from slipway.locks import Lock
 from slipway.policy import Refusal
+from slipway.receive import entries
 from slipway.receive.scene import Scene, is_commit, paths, some
 
 
@@ -38,6 +40,28 @@ def _lock(scene: Scene, path: str, content: bytes) -> Iterable[Refusal]:
         if not app.contains(lock.commit, one.source_commit):
             wrong = f"{one.service} comes from {one.source_commit[:9]}, which {lock.commit[:9]} does not have"
             yield Refusal("origin", wrong, "artifacts of commits that the lock's commit contains")
+    yield from entries.strangers(scene.ledger.kitchen, lock.services)
+    yield from _versions(scene, lock)
+
+
+def _versions(scene: Scene, lock: Lock) -> Iterable[Refusal]:
+    """What is wrong with the versions in a lock: they lead to its release, or are of images that were there before."""
+    known: dict[tuple[str, str], str] = {
+        (one.service, one.version): one.digest for name in scene.ledger.environments for one in scene.running(name).values()
+    }
+    known |= {(one.service, one.version): one.digest for other in scene.known_locks.values() for one in other.services}
+    core = versions.parse(lock.release)
+    built = versions.parse(lock.version)
+    if built is None or built.core != core or not built.pre:
+        yield Refusal("version", f"{lock.version} does not lead to {lock.release}", f"{lock.release[1:]}-rc.N")
+    for one in lock.services:
+        mine, had = versions.parse(one.version), known.get((one.service, one.version))
+        if had is None and (mine is None or mine.core != core or not mine.pre):
+            wrong = f"{one.service} {one.version} does not lead to {lock.release}, and never ran here"
+            yield Refusal("version", wrong, f"{lock.release[1:]}-rc.N; or an artifact that stage or prod has run")
+        if had not in (None, one.digest):
+            wrong = f"{one.service} {one.version} is another image already"
+            yield Refusal("version", wrong, "a version that was never used: push another commit")
 
 
 def _stage(scene: Scene, path: str, content: bytes) -> Iterable[Refusal]:
@@ -92,6 +116,7 @@ def _approval(scene: Scene, path: str, content: bytes) -> Iterable[Refusal]:
     authors = scene.authors(lock) if lock else ()
     for refusal in policy.judge_approval(scene.ledger.policy, scene.user, authors, lock is not None):
         if lock and not authors and refusal.rule == "four-eyes":
-            yield Refusal("four-eyes", refusal.wrong, f"push another commit to {lock.branch}: the push log then names its author")
+            known = "a release of which the push log has every push, one after the other: cut it again under another version"
+            yield Refusal("four-eyes", refusal.wrong, known)
         else:
             yield refusal

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from slipway import records
+from slipway import records, versions
 from slipway.errors import SlipwayError
+from slipway.locks import Locked
 from slipway.policy import Refusal
 from slipway.receive.bare import Bare, blob
 from slipway.records import Entry, Record, Source
@@ -47,12 +48,14 @@ class Kitchen:
         helm: Helm.
         kubernetes: The version that manifests are for.
         tiers: The tier of each environment.
+        images: Where the image of a service lies, as a pattern with {port} and {service}.
     """
 
     app: Bare
     helm: Path
     kubernetes: str
     tiers: Mapping[str, str]
+    images: str
 
 
 def parse(path: str, content: bytes) -> Record:
@@ -77,12 +80,23 @@ def parse(path: str, content: bytes) -> Record:
     for name, pattern in {"source_commit": _COMMIT, "chart": _WORD, "service": _WORD, "digest": _DIGEST}.items():
         if not pattern.fullmatch(getattr(record, name)):
             raise Unreadable(f"{path}: {getattr(record, name)!r} is no {name}")
+    if not versions.parse(record.version):
+        raise Unreadable(f"{path}: {record.version!r} is no version")
     return record
 
 
 def folder(environment: str, service: str) -> str:
     """Where the three files of a record lie."""
     return f"envs/{environment}/{service}"
+
+
+def strangers(kitchen: Kitchen, wanted: Iterable[Record | Locked]) -> Iterable[Refusal]:
+    """Which services would run an image from elsewhere than where this instance keeps theirs; stores bring their own."""
+    for one in wanted:
+        place = re.escape(kitchen.images).replace(re.escape("{port}"), "[0-9]+").replace(re.escape("{service}"), one.service)
+        if one.chart == records.CHART and not re.fullmatch(place, one.image):
+            allowed = kitchen.images.replace("{port}", "PORT").replace("{service}", one.service)
+            yield Refusal("image", f"the image of {one.service} lies in {one.image}", f"{allowed}, by digest")
 
 
 def departures(kitchen: Kitchen, wanted: Iterable[Record], blobs: Mapping[str, str]) -> list[Refusal]:

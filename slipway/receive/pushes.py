@@ -46,6 +46,9 @@ def read(app: Path) -> list[Pushed]:
 def authors(log: Sequence[Pushed], branch: str, tip: str, *, known: Callable[[str], bool]) -> tuple[str, ...]:
     """Who made a branch what it is at a commit: whoever pushed to it since it was made; empty when nobody knows.
 
+    Each push has to begin where the one before it ended: of a log with a hole nobody knows who was left out. What went into
+    a release before this one is not looked at, and neither is who pushed later.
+
     Args:
         log: Every push.
         branch: The branch.
@@ -56,8 +59,14 @@ def authors(log: Sequence[Pushed], branch: str, tip: str, *, known: Callable[[st
     for pushed in log:
         if pushed.reference == f"refs/heads/{branch}":
             mine = [pushed] if pushed.before == ZERO else [*mine, pushed]
-    ends = [number for number, pushed in enumerate(mine) if pushed.after == tip]
-    if not ends or mine[0].before != ZERO:
+    # A branch may name a commit again only by going back, which it cannot.
+    end = next((number for number, pushed in enumerate(mine) if pushed.after == tip), None)
+    if end is None:
         return ()
-    # Who pushed later than the tip is no author of it; but a branch may name a commit again only by going back, which it cannot.
-    return tuple(sorted({pushed.user for pushed in mine[: ends[0] + 1] if not known(pushed.after)}))
+    begun = max((number for number in range(end + 1) if known(mine[number].after)), default=-1)
+    before = mine[begun].after if begun >= 0 else ZERO
+    for pushed in mine[begun + 1 : end + 1]:
+        if pushed.before != before:
+            return ()
+        before = pushed.after
+    return tuple(sorted({pushed.user for pushed in mine[begun + 1 : end + 1]}))

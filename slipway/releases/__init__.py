@@ -9,8 +9,7 @@ from slipway.releases.approving import Approved, approve
 from slipway.releases.approving import show as show_approval
 from slipway.releases.cutting import Cut, cut
 from slipway.releases.finishing import Finished, finish, tag
-from slipway.releases.held import held
-from slipway.releases.staging import Staged, bring, records_of, stage
+from slipway.releases.staging import Staged, bring, records_of, released_as, stage
 from slipway.releases.state import (
     State,
     alias,
@@ -46,12 +45,12 @@ __all__ = [
     "finish",
     "follow",
     "gate",
-    "held",
     "lives_on",
     "look",
     "name",
     "passed",
     "records_of",
+    "released_as",
     "show",
     "show_approval",
     "stage",

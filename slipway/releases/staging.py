@@ -15,11 +15,9 @@ from slipway.errors import SlipwayError
 from slipway.gitops import Record
 from slipway.kube import Object
 from slipway.locks import Lock, StageResult
-from slipway.policy import Refusal
 from slipway.progress import Phase
-from slipway.promotion import Change, Refused
+from slipway.promotion import KINDS, Change
 from slipway.releases import state
-from slipway.releases.held import held
 
 # Labels of the pods of a service, as the chart sets them.
 _SERVICE_LABEL = "app.kubernetes.io/name"
@@ -59,6 +57,7 @@ def stage(
     run: str = "",
     triggered_by: str = "",
     how: Literal["automatic", "request", "dispatch"] = "automatic",
+    wish: str = "",
 ) -> Staged:
     """The environment before prod, running a release as a commit of its branch makes it.
 
@@ -74,6 +73,7 @@ def stage(
         run: The run of the pipeline that it is part of.
         triggered_by: On whose behalf.
         how: How it came to be.
+        wish: Of a request that no push made: the wish, as it was signed.
 
     Raises:
         Refused: The policy forbids it.
@@ -82,12 +82,7 @@ def stage(
     release = released_as(access, branch)
     filled = [replace(_charted(access, record), branch=branch, release=release) for record in records]
     lock = locks.of(filled, release=release, version=version, branch=branch, commit=commit)
-    environment = state.gate(access.settings).after
-    if how == "automatic" and held(access, environment, [replace(record, lock=lock.hash) for record in filled], commit=commit):
-        wrong = f"{environment} was rolled back from this {release}"
-        allowed = f"another push to {branch}; or ./invoke promote {environment} --release {release}, by somebody"
-        raise Refused((Refusal("order", wrong, allowed),))
-    return bring(access, lock, filled, phase=phase, run=run, triggered_by=triggered_by, how=how)
+    return bring(access, lock, filled, phase=phase, run=run, triggered_by=triggered_by, how=how, wish=wish)
 
 
 def bring(
@@ -99,6 +94,7 @@ def bring(
     run: str = "",
     triggered_by: str = "",
     how: Literal["automatic", "request", "dispatch"] = "dispatch",
+    wish: str = "",
 ) -> Staged:
     """The environment before prod, running a lock; doing it again changes nothing.
 
@@ -110,6 +106,7 @@ def bring(
         run: The run of the pipeline that it is part of.
         triggered_by: On whose behalf.
         how: How it came to be.
+        wish: Of a request that no push made: the wish, as it was signed.
 
     Raises:
         Refused: The policy forbids it.
@@ -121,13 +118,14 @@ def bring(
     environment = state.gate(access.settings).after
     change = Change(
         environment=environment,
-        kind="deploy",
+        kind=KINDS[how],
         branch=lock.branch,
         records=tuple(replace(record, environment=environment, release=lock.release, lock=lock.hash) for record in records),
         how=how,
         release=lock.release,
         lock=lock.hash,
         triggered_by=triggered_by,
+        wish=wish,
         files=lock.files,
         reason=f"Deploy {lock.release}",
     )

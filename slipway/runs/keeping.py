@@ -67,6 +67,7 @@ class Run:
         trouble: Why it failed, or what superseded it.
         verdict: In one line, what came out of it.
         attempts: How often it was begun: a runner that was ended begins it again.
+        wish: What whoever asked for the environment has signed, when no push says that they did.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Run:
     trouble: str = ""
     verdict: str = ""
     attempts: int = 0
+    wish: str = ""
 
     @property
     def seconds(self) -> float:
@@ -130,6 +132,7 @@ def new(
     requested: str = "",
     where: str = RUNNER,
     when: float | None = None,
+    wish: str = "",
 ) -> Run:
     """A run that is queued now; one of that name that is there already is kept as it is.
 
@@ -141,11 +144,12 @@ def new(
         requested: The environment that was asked for.
         where: Who will run it.
         when: When it was asked for, in seconds since 1970; now by default.
+        wish: What whoever asked has signed, when no push says that they did.
     """
     when = time.time() if when is None else when
     # The same push may be run by the runner and by hand, at the same moment.
     named = name(branch, commit, when) + (f"-{HERE}" if where == HERE else "")
-    run = Run(named, branch, commit, pusher, requested, where=where, queued=when)
+    run = Run(named, branch, commit, pusher, requested, where=where, queued=when, wish=wish)
     with contextlib.suppress(UsageError):
         return load(settings, run.id)
     # It appears whole: whoever sees that there is one folder more finds a run in it.

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from slipway import credentials, git, gitops, gitserver, locks, records
+from slipway import credentials, git, gitops, gitserver, locks, records, versions, wishes
 from slipway.records import Entry, Record, Source
 from slipway.settings import load
 from tests.delivery import forks
@@ -25,6 +25,8 @@ SETTINGS = load()
 SCRIPTS = tuple(SETTINGS.cluster / "git" / "hooks" / f"{name}.py" for name in ("pre_receive", "post_receive"))
 
 APP, NONPROD, PROD = "app", "gitops-nonprod", "gitops-prod"
+
+IMAGES = "localhost:{port}/{service}"
 
 ENVIRONMENTS = ("dev", "qa", "stage", "prod")
 SERVICES = ("cart", "catalog")
@@ -86,7 +88,7 @@ class Site:
             hook.chmod(0o755)
         (hooks / "slipway.zip").write_bytes(code)
         (hooks / "signers").write_text(self.secrets.signers_file)
-        rules = {**told, "policy": self.policy, "helm": str(self.helm), "signers": str(hooks / "signers")}
+        rules = {**told, "policy": self.policy, "helm": str(self.helm), "signers": str(hooks / "signers"), "images": IMAGES}
         (hooks / "rules.json").write_text(json.dumps(rules))
         quiet = {"base": "http://git.example", "branch": "main", "secret": "", "listeners": {}, "log": "", "logged": [APP]}
         (hooks / "hooks.json").write_text(json.dumps(quiet))
@@ -165,8 +167,9 @@ class Site:
 
     def entry(self, environment: str, service: str, commit: str, **more: str) -> Entry:
         """What follows from a commit of the application, as the pipeline makes it."""
-        told = {"version": "0.2.0", "branch": "develop", "digest": digest(commit[:7]), "inputs": digest("in"), **more}
-        record = Record(environment, service, image=f"localhost:5001/{service}", source_commit=commit, **told)
+        told = {"branch": "develop", "digest": digest(commit[:7]), "inputs": digest(f"in {commit[:7]}"), **more}
+        told.setdefault("version", f"0.2.0-{versions.slug(told['branch'])}.{git.count(self.tree, commit)}")
+        record = Record(environment, service, source_commit=commit, **{"image": f"localhost:5001/{service}", **told})
         place = self.folder / "sources" / commit
         if not place.is_dir():
             git.export(self.tree, commit, ["charts", "services"], place)
@@ -205,14 +208,19 @@ class Site:
         entries: Sequence[Entry] = (),
         *,
         files: Mapping[str, bytes | None] | None = None,
-        kind: str = "deploy",
+        kind: str | None = None,
         user: str = "pipeline",
         by: str = "",
         key: str | None = "",
         **trailers: str,
     ) -> Done:
-        """The push of one commit to a GitOps repository, as the pipeline makes it unless something else is said."""
+        """The push of one commit to a GitOps repository, as the pipeline makes it unless something else is said.
+
+        What a feature branch brings somebody has asked for; anything else comes by itself.
+        """
         at = self.checkout(repository)
+        asked = any(one.record.branch.startswith("feature/") for one in entries)
+        kind = ("request" if asked else "deploy") if kind is None else kind
         self.lay(at, entries, files or {})
         self.sign(at, self.message(entries, kind, **trailers), by=by or user, key=key)
         return self.git("push", self.bare(repository), "HEAD:refs/heads/main", at=at, user=user, check=False)
@@ -227,7 +235,13 @@ class Site:
         for name in ("branch", "release", "lock"):
             said = ", ".join(dict.fromkeys(getattr(one.record, name) for one in entries))
             told.setdefault(name.capitalize(), said)
+        if kind == "request" and entries:
+            told.setdefault("Wish", self.wish(entries[0].record, by=told["Triggered-By"]))
         return gitops.message(entries, "Test", {"Kind": kind, **told})
+
+    def wish(self, record: Record, *, by: str = "developer") -> str:
+        """What somebody signs who asks for a record."""
+        return wishes.sign(self.keys / by, record.environment, record.branch, record.source_commit)
 
     def now(self, environment: str, service: str) -> Entry:
         """What is recorded."""
@@ -238,14 +252,15 @@ class Site:
 
     def lock(self, release: str, commit: str, branch: str = "", **digests: str) -> locks.Lock:
         """The lock of all services, all of one commit."""
+        version = f"{release[1:]}-rc.{git.count(self.tree, commit)}"
         made = [
-            self.entry("stage", service, commit, version=f"{release[1:]}-rc.1", digest=digests.get(service, digest(commit[:7])))
+            self.entry("stage", service, commit, version=version, digest=digests.get(service, digest(commit[:7])))
             for service in SERVICES
         ]
         return locks.of(
             [one.record for one in made],
             release=release,
-            version=f"{release[1:]}-rc.1",
+            version=version,
             branch=branch or f"release/{release}",
             commit=commit,
         )
@@ -299,7 +314,8 @@ class Site:
     def approve(self, lock: locks.Lock, *, by: str = "lead", user: str = "", **more: Any) -> Done:
         """The push of an approval."""
         approval = locks.Approval(lock.release, lock.hash, by, "2026-01-02T03:04:05Z")
-        return self.write(PROD, files=approval.files, kind="approval", user=user or by, **more)
+        told: dict[str, Any] = {"Approved_By": by, **more}
+        return self.write(PROD, files=approval.files, kind="approval", user=user or by, **told)
 
     def approved(self, release: str) -> locks.Lock:
         """A release that was cut, that stage ran, and that the lead approved."""
@@ -310,7 +326,10 @@ class Site:
 
     def promote(self, lock: locks.Lock, services: Sequence[str] = SERVICES, *, kind: str = "promotion", **more: Any) -> Done:
         """The push that promotes a lock to prod."""
-        return self.write(PROD, self.of_lock(lock, "prod", services), kind=kind, **more)
+        given = locks.approvals(self.checkout(PROD))
+        true = {"Promoted_From": "stage", "Approved_By": ", ".join(sorted(one.by for one in given if one.lock == lock.hash))}
+        told: dict[str, Any] = {**(true if kind == "promotion" else {}), **more}
+        return self.write(PROD, self.of_lock(lock, "prod", services), kind=kind, **told)
 
 
 def landed(done: Done) -> None:

@@ -203,10 +203,11 @@ class World:
         for environment, reach in line.reach.items() if line else ():
             if reach != "automatic":
                 continue
-            release = line.release(branch) if line else ""
+            staged = environment == releases.gate(self.settings).after and line is not None and line.releases
+            release = releases.released_as(pipeline, branch) if staged else ""
             version = f"{release[1:]}-rc.{self.number(branch)}" if release else f"0.9.0-dev.{len(self.log)}"
             wanted = [self.artifact(environment, service, commit, branch, version) for service in SERVICES]
-            if environment == releases.gate(self.settings).after and line and line.releases:
+            if staged:
                 releases.stage(pipeline, commit, branch, wanted, version=version, phase=phase, run="1", triggered_by=user)
             else:
                 # What a release brought there comes as no release now.

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from slipway import git, images, oci, pipeline, promotion, releases, runs, testing
+from slipway import credentials, git, images, oci, pipeline, promotion, releases, runs, testing, wishes
 from slipway.engine import EngineError
+from slipway.gitops import Entry
 from slipway.images import Built
 from slipway.pipeline import Outcome
+from slipway.progress import Phase
+from slipway.promotion import Change
 from slipway.runs import Recorder
 from tests.delivery import promoting
 from tests.delivery.promoting import World
@@ -48,6 +51,9 @@ class Line:
         recorder.begin()
         self.recorder = recorder
         told = {"triggered_by": "developer", **more}
+        if to := told.get("requested"):
+            key = credentials.signing_key(self.world.settings, told["triggered_by"])
+            told.setdefault("wish", wishes.sign(key, to, branch, commit))
         return pipeline.run(self.world.access, commit, branch, recorder=recorder, **told)
 
     @property
@@ -275,6 +281,49 @@ def test_an_older_commit_that_is_late_is_superseded_and_writes_nothing(line: Lin
     assert late.state == "superseded"
     assert "dev runs something newer than this already" in late.trouble
     assert line.world.head("dev") == heads
+    assert line.stages["deploy dev"] == "skipped"
+
+
+def roll_back(line: Line, commit: str, *former: Entry) -> None:
+    """Dev goes back to what it ran at a commit of its repository."""
+    back = Change("dev", "rollback", entries=former, how="rollback", restores=commit, triggered_by="developer")
+    promotion.deploy(line.world.access, back, phase=Phase("rollback"))
+
+
+def test_what_dev_was_rolled_back_from_is_left_out_until_somebody_asks_and_the_rest_comes(line: Line) -> None:
+    former, at = line.world.entry("dev", "catalog"), line.world.head("dev")
+    line.develop({CATALOG: "worse"})
+    line.run("develop")
+    bad = line.world.entry("dev", "catalog")
+    roll_back(line, at, former)
+    line.develop({CART: "better"})
+    made = line.run("develop")
+    assert (made.state, set(made.deployed), line.built[-1][0]) == ("passed", {"dev", "qa"}, "cart")
+    assert "dev: dev was rolled back from this catalog" in made.verdict
+    assert line.world.entry("dev", "catalog") == former
+    assert line.world.entry("dev", "cart") != line.world.entry("stage", "cart")
+    assert line.run("develop", requested="dev").state == "passed"
+    assert line.world.record("dev", "catalog").digest == bad.record.digest
+
+
+def test_a_rollback_that_comes_after_the_pipeline_has_looked_is_not_overwritten(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, at = line.world.entry("dev", "catalog"), line.world.head("dev")
+    line.develop({CATALOG: "worse"})
+    line.run("develop")
+    looked = promotion.held
+
+    def look(*words: Any) -> frozenset[str]:
+        seen = looked(*words)
+        assert seen == set()
+        roll_back(line, at, former)
+        return seen
+
+    monkeypatch.setattr(promotion, "held", look)
+    again = line.run("develop")
+    assert line.world.entry("dev", "catalog") == former
+    assert "dev was rolled back from this develop" in (again.verdict + again.trouble)
     assert line.stages["deploy dev"] == "skipped"
 
 

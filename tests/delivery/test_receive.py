@@ -90,7 +90,7 @@ def test_every_commit_of_a_push_may_be_good(site: Site, entry: Entry) -> None:
     for environment in ("dev", "qa"):
         one = site.entry(environment, "catalog", entry.record.source_commit, branch="feature/x", version="0.2.0-x.1")
         site.lay(at, [one], {})
-        site.sign(at, site.message([one], "deploy"))
+        site.sign(at, site.message([one], "request"))
     landed(site.git("push", site.bare(NONPROD), "HEAD:main", at=at, user="pipeline", check=False))
 
 
@@ -301,6 +301,82 @@ def test_a_commit_of_a_release_says_which(site: Site, name: str) -> None:
     refused(site.promote(lock, **told), "trailers", f"its trailer {name} does not say")
 
 
+@pytest.mark.parametrize("name", ["Environment", "Service", "Version", "Source-Commit", "Branch", "Release", "Lock"])
+def test_a_commit_says_nothing_more_than_what_it_changes(site: Site, name: str) -> None:
+    lock = site.approved("v0.2.0")
+    true = {"Environment": "prod", "Service": ", ".join(SERVICES), "Version": lock.version, "Source-Commit": lock.commit}
+    said = {**true, "Branch": lock.branch, "Release": lock.release, "Lock": lock.hash}[name]
+    told: dict[str, Any] = {name: f"{said}, other"}
+    refused(site.promote(lock, **told), "trailers", f"its trailer {name} says other, which is not so")
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"Approved_By": ""}, "Approved-By does not say lead"),
+        ({"Approved_By": "lead, developer"}, "Approved-By says developer, which is not so"),
+        ({"Promoted_From": ""}, "Promoted-From says nothing"),
+        ({"Promoted_From": "qa"}, "Promoted-From says qa"),
+    ],
+)
+def test_a_promotion_says_who_approved_it_and_where_it_was_tried(site: Site, told: dict[str, Any], words: str) -> None:
+    refused(site.promote(site.approved("v0.2.0"), **told), "trailers", words)
+
+
+def test_what_is_no_promotion_claims_no_approval_and_no_origin(site: Site, entry: Entry) -> None:
+    refused(site.write(NONPROD, [entry], Approved_By="lead"), "trailers", "Approved-By says lead")
+    refused(site.write(NONPROD, [entry], Promoted_From="qa"), "trailers", "Promoted-From says qa")
+    refused(site.approve(site.cut("v0.2.0"), Approved_By="lead, developer"), "trailers", "Approved-By says developer")
+
+
+# --- which images, and what they are called
+
+
+@pytest.mark.parametrize(
+    "image", ["evil.example/catalog", "localhost:5001/cart", "localhost:5001/mine/catalog", "localhost:5001/catalogs"]
+)
+def test_a_service_runs_its_own_images_from_where_this_instance_keeps_them(site: Site, feature: str, image: str) -> None:
+    one = site.entry("dev", "catalog", feature, branch="feature/x", image=image)
+    refused(site.write(NONPROD, [one]), "image", f"the image of catalog lies in {image}", "localhost:PORT/catalog")
+
+
+def test_a_lock_names_no_image_from_elsewhere(site: Site) -> None:
+    lock = site.cut("v0.2.0")
+    other = replace(lock, services=(replace(lock.services[0], image="evil.example/cart"), *lock.services[1:]))
+    refused(site.write(PROD, files=other.files, kind="release"), "image", "the image of cart lies in evil.example/cart")
+
+
+def test_within_a_branch_versions_go_up(site: Site, feature: str) -> None:
+    landed(site.write(NONPROD, [site.entry("dev", "catalog", feature, branch="feature/x", version="0.2.0-x.3")]))
+    newer = site.change("feature/x", {"services/catalog/envs/dev.yaml": "a: 3\n"})
+    for version in ("0.2.0-x.3", "0.2.0-x.2", "0.1.0-x.9"):
+        one = site.entry("dev", "catalog", newer, branch="feature/x", version=version)
+        refused(site.write(NONPROD, [one]), "version", f"{version} cannot follow 0.2.0-x.3 in dev")
+    landed(site.write(NONPROD, [site.entry("dev", "catalog", newer, branch="feature/x", version="0.2.0-x.10")]))
+
+
+def test_what_is_no_version_is_no_record(site: Site, feature: str) -> None:
+    one = site.entry("dev", "catalog", feature, branch="feature/x", version="latest")
+    refused(site.write(NONPROD, [one]), "records", "'latest' is no version")
+
+
+def test_a_lock_bears_versions_that_lead_to_its_release_or_that_ran_before(site: Site) -> None:
+    lock = site.cut("v0.2.0")
+    cart, catalog = lock.services
+
+    def tried(*services: locks.Locked, version: str = lock.version) -> Any:
+        made = replace(lock, services=services, version=version)
+        return site.write(PROD, files=made.files, kind="release")
+
+    first = replace(cart, digest=digest("first"))
+    refused(tried(first, catalog, version="0.3.0-rc.1"), "version", "0.3.0-rc.1 does not lead to v0.2.0")
+    refused(tried(first, catalog, version="0.2.0"), "version", "0.2.0 does not lead to v0.2.0")
+    refused(tried(replace(cart, version="0.3.0-rc.1"), catalog), "version", "cart 0.3.0-rc.1 does not lead to v0.2.0")
+    refused(tried(replace(cart, version="0.1.1"), catalog), "version", "and never ran here")
+    refused(tried(first, catalog), "version", f"cart {cart.version} is another image already")
+    landed(tried(replace(first, version="0.1.0"), catalog))
+
+
 # --- what follows from what
 
 
@@ -388,7 +464,7 @@ def test_a_feature_branch_cannot_reach_stage_or_prod(site: Site, feature: str) -
 
 
 def test_a_feature_branch_reaches_nothing_by_itself(site: Site, entry: Entry) -> None:
-    refused(site.write(NONPROD, [entry], Triggered_By="pipeline"), "branches", "does not reach dev by itself")
+    refused(site.write(NONPROD, [entry], kind="deploy"), "branches", "does not reach dev by itself")
 
 
 def test_a_commit_of_another_branch_is_refused(site: Site, feature: str) -> None:
@@ -553,7 +629,20 @@ def test_a_release_whose_author_nobody_wrote_down_is_not_approved(site: Site) ->
     lock = site.cut("v0.2.0")
     log = site.bare("app") / "slipway/pushes.jsonl"
     log.write_text("".join(line for line in log.read_text().splitlines(True) if "release/" not in line))
-    refused(site.approve(lock), "four-eyes", "nobody knows who pushed", "push another commit to release/v0.2.0")
+    refused(site.approve(lock), "four-eyes", "nobody knows who pushed", "cut it again under another version")
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_release_of_whose_pushes_one_was_not_written_down_is_not_approved(site: Site, gone: int) -> None:
+    site.cut("v0.2.0")
+    site.change("release/v0.2.0", {"services/cart/envs/prod.yaml": "a: 8\n"}, user="lead")
+    lock = site.lock("v0.2.0", site.change("release/v0.2.0", {"services/cart/envs/prod.yaml": "a: 9\n"}))
+    landed(site.write(PROD, site.of_lock(lock, "stage"), files=lock.files))
+    log = site.bare("app") / "slipway/pushes.jsonl"
+    lines = log.read_text().splitlines(True)
+    mine = [line for line in lines if "release/" in line]
+    log.write_text("".join(line for line in lines if line != mine[gone]))
+    refused(site.approve(lock), "four-eyes", "nobody knows who pushed", "cut it again under another version")
 
 
 def test_an_approval_of_a_lock_that_does_not_exist_is_refused(site: Site) -> None:

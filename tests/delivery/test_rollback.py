@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from slipway import promoting, releases, rollback, runs
+from slipway import git, gitops, promoting, promotion, releases, rollback, runs
 from slipway.errors import UsageError
 from slipway.git import Commit
-from slipway.promotion import PromotionFailed, Refused
+from slipway.promotion import Change, PromotionFailed, Refused
 from slipway.rollback import Past, RolledBack
 from tests.delivery import releasing
-from tests.delivery.receiving import SERVICES
+from tests.delivery.receiving import NONPROD, SERVICES
 from tests.delivery.releasing import Start, World
 
 CATALOG = "services/catalog/envs/prod.yaml"
@@ -227,11 +227,24 @@ def test_of_an_automatic_environment_what_was_rolled_back_is_held_and_what_is_ne
     world.change("develop", {CATALOG: "a: 1.2\n"})
     bad = world.record("dev", "catalog")
     pipeline = world.open(world.settings)
-    assert releases.held(pipeline, "dev", [bad]) == ()
+    assert promotion.held(pipeline, "dev", [bad]) == set()
     back(world, environment="dev")
     pipeline.fetch()
-    assert releases.held(pipeline, "dev", [bad]) == ("catalog",)
-    assert releases.held(pipeline, "dev", [older]) == ("catalog",)
-    newer = replace(bad, source_commit=world.change("develop", {CATALOG: "a: 1.3\n"}, runs=False))
+    assert promotion.held(pipeline, "dev", [bad]) == {"catalog"}
+    assert promotion.held(pipeline, "dev", [older]) == {"catalog"}
+    newer = replace(bad, source_commit=world.change("develop", {CATALOG: "a: 1.3\n"}, runs=False), inputs="sha256:new")
     pipeline.fetch()
-    assert releases.held(pipeline, "dev", [newer]) == ()
+    assert promotion.held(pipeline, "dev", [newer]) == set()
+
+
+def test_a_shallow_copy_of_the_records_does_not_hide_a_rollback(world: World, tmp_path: Path) -> None:
+    world.change("develop", {CATALOG: "a: 1.1\n"})
+    world.change("develop", {CATALOG: "a: 1.2\n"})
+    bad, pipeline = world.record("dev", "catalog"), world.open(world.settings)
+    back(world, environment="dev")
+    git.clone(git.Remote(f"file://{world.site.bare(NONPROD)}"), tmp_path / "shallow", branch="main", depth=1)
+    assert (tmp_path / "shallow" / ".git" / "shallow").is_file()
+    there = gitops.There(tmp_path / "shallow", git.resolve(tmp_path / "shallow", "HEAD") or "")
+    change = Change("dev", "deploy", "develop", (bad,), triggered_by="developer")
+    pipeline.fetch()
+    assert [one.rule for one in promotion.judge(pipeline, change, [bad], there)] == ["held"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slipway import git, merging, policy, promoting, promotion, releases, rollback, runs
+from slipway import git, merging, policy, promoting, promotion, releases, rollback, runs, versions, wishes
 from slipway.errors import SlipwayError, UsageError
 from slipway.progress import Phase
 from slipway.promotion import Change, Refused
@@ -101,9 +101,10 @@ def bring(world: World, environment: str, branch: str, commit: str, *, how: Any 
     pipeline = world.open(world.settings)
     pipeline.fetch()
     image = world.image("catalog", commit)
-    record = replace(world.record("stage", "catalog"), version="0.2.0-x.1", digest=image, source_commit=commit, inputs="")
+    version, wish = f"0.2.0-{versions.slug(branch)}.1", wishes.sign(world.site.keys / user, environment, branch, commit)
+    record = replace(world.record("stage", "catalog"), version=version, digest=image, source_commit=commit, inputs="")
     wanted = replace(record, branch=branch, release="", lock="")
-    change = Change(environment, "deploy", branch, (wanted,), how=how, triggered_by=user)
+    change = Change(environment, "request", branch, (wanted,), how=how, triggered_by=user, wish=wish, reason="Deploy")
     promotion.deploy(pipeline, change, phase=Phase("deploy"))
 
 

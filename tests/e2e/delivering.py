@@ -21,6 +21,7 @@ from slipway import (
     promotion,
     records,
     shell,
+    versions,
 )
 from slipway.kube import NOT_YET, rollout
 from slipway.progress import Phase
@@ -62,7 +63,8 @@ def change(
 ) -> str:
     """The commit in which services of an environment before stage run with other values, or another image, all at once.
 
-    The values are a feature branch's, as the Git server wants it; the pipeline is told not to run for it.
+    The values are a feature branch's, as the Git server wants it, and asked for with its push; the pipeline is told not to
+    run for it.
     """
     pipeline, branch = access.open(instance.settings), f"feature/test-{secrets.token_hex(4)}"
     chosen = [services] if isinstance(services, str) else list(services)
@@ -76,7 +78,7 @@ def change(
             _write(tree / "services" / service / "helm" / f"{environment}-values.yaml", told)
         git.stage(tree, ["."])
         commit = git.commit(tree, "Run otherwise", identity=git.Identity("developer", "developer@example"))
-        _push_quietly(tree, remote(instance, "app", user="developer"), f"{commit}:refs/heads/{branch}")
+        _push_quietly(tree, remote(instance, "app", user="developer"), f"{commit}:refs/heads/{branch}", environment)
     pipeline.fetch()
     wanted = [
         replace(
@@ -84,6 +86,7 @@ def change(
             source_commit=commit,
             branch=branch,
             inputs="",
+            version=f"0.1.0-{versions.slug(branch)}.1" if digest else found.record.version,
             digest=digest or found.record.digest,
             release="",
             lock="",
@@ -94,7 +97,7 @@ def change(
         pipeline.records(environment),
         lambda _: promotion.render(pipeline, wanted),
         reason="Test",
-        trailers={"Kind": "deploy", "Branch": branch, "Triggered-By": "developer"},
+        trailers={"Kind": "request", "Triggered-By": "developer"},
         identity=pipeline.identity,
         key=pipeline.key,
     )
@@ -106,8 +109,8 @@ def _write(file: Path, values: Mapping[str, Any]) -> None:
     file.write_bytes(records.dump([values]))
 
 
-def _push_quietly(tree: Path, to: git.Remote, spec: str) -> None:
-    words = ["git", "-C", tree, "push", "--quiet", "-o", "ci.skip", to.url, spec]
+def _push_quietly(tree: Path, to: git.Remote, spec: str, environment: str) -> None:
+    words = ["git", "-C", tree, "push", "--quiet", "-o", "ci.skip", "-o", f"deploy={environment}", to.url, spec]
     shell.run(words, env=git.environment(to), timeout=60)
 
 

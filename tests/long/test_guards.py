@@ -38,6 +38,7 @@ _BROKEN = ("could not be applied", "CommandFailed", "ToolMissing")
 
 _REFUSALS, _ADMISSION = "tests/e2e/test_refusals.py::test_", "tests/e2e/test_admission.py::test_"
 _DELIVERY, _RECEIVE = "tests/e2e/test_delivery.py::test_", "tests/delivery/test_receive.py::test_"
+_BACK = "tests/delivery/test_receive_back.py::test_"
 _APPLICATION = "tests/delivery/test_receive_application.py::test_"
 
 
@@ -50,8 +51,10 @@ RULES: Mapping[str, str] = {
     "dispatch": f"{_RECEIVE}prod_changes_by_dispatch_alone",
     "four-eyes": f"{_RECEIVE}an_author_does_not_approve_their_own_release",
     "genesis": f"{_RECEIVE}a_second_genesis_is_refused",
+    "held": f"{_BACK}what_was_rolled_back_is_refused_when_it_comes_by_itself",
     "history": f"{_APPLICATION}history_is_never_rewritten_by_anybody[developer-feature/x]",
     "identity": f"{_RECEIVE}nobody_pushes_without_a_name",
+    "image": f"{_RECEIVE}a_service_runs_its_own_images_from_where_this_instance_keeps_them[localhost:5001/cart]",
     "linear": f"{_RECEIVE}a_merge_of_records_is_refused",
     "load": f"{_RECEIVE}prod_takes_nothing_that_passed_no_load_test_where_the_policy_requires_one",
     "lock": f"{_RECEIVE}prod_takes_nothing_without_a_lock",
@@ -74,6 +77,8 @@ RULES: Mapping[str, str] = {
     "stores": f"{_RECEIVE}a_store_stays_what_it_was",
     "tags": f"{_APPLICATION}a_tag_never_moves_and_never_goes",
     "trailers": f"{_RECEIVE}a_commit_says_each_thing_once",
+    "version": f"{_RECEIVE}within_a_branch_versions_go_up",
+    "wish": f"{_BACK}a_request_that_nobody_made_is_refused[signed by nobody-told0]",
     "write-once": f"{_RECEIVE}what_was_written_once_is_never_rewritten[lock]",
 }
 

@@ -33,6 +33,8 @@ def test_the_table_has_every_rule_of_a_deployment_in_a_guarded_environment() -> 
     assert {rule for case in (*CASES, *LOADED) for rule in case.rules} == {
         "load",
         "branches",
+        "held",
+        "version",
         "origin",
         "order",
         "lock",

@@ -182,6 +182,23 @@ def test_what_may_go_on_goes_on_by_promotion(ground: Ground) -> None:
     assert (told.next.environment, told.next.how, told.next.there) == ("qa", "request", False)
 
 
+def test_what_was_rolled_back_is_said_with_what_brings_it_again(ground: Ground) -> None:
+    commit = ground.source("Add a search", "develop")
+    ran = ground.nonprod.change(fresh("dev", commit, "develop"), fresh("qa", commit, "develop"), Kind="deploy")
+    assert explained(ground, "qa").held == ()
+    back = ground.nonprod.change(record("qa"), Kind="rollback", Restores=ran)
+    told = explained(ground, "qa")
+    assert [(one.version, one.branch, one.release, one.commit) for one in told.held] == [("0.2.0-x.1", "develop", "", back)]
+    said = shown(told)
+    assert f"0.2.0-x.1 of develop, since {back[:12]} rolled back" in said
+    assert "./invoke push develop --to qa" in said
+    # And whoever asks what comes next is told that it does not come by itself.
+    before = explained(ground, "dev")
+    assert refused(before) == ["held"]
+    assert "qa was rolled back from this develop, and stays so until somebody promotes" in shown(before)
+    assert before.command == "./invoke push develop --to qa"
+
+
 def test_what_is_there_already_needs_no_promotion(ground: Ground) -> None:
     told = explained(ground, "dev")
     assert told.next

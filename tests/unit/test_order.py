@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -84,3 +86,28 @@ def test_releases_are_told_apart_by_their_number_and_only_the_last_environment_n
     assert order(two, one) == "newer"
     assert order(one, two) == "unrelated"
     assert order(one, two, last=True) == "older"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "running", "expected"),
+    [
+        (("second", "0.2.0-dev.2"), None, True),
+        (("second", "latest"), None, False),
+        (("second", "0.2.0-dev.2"), ("first", "0.2.0-dev.1"), True),
+        (("second", "0.2.0-dev.10"), ("first", "0.2.0-dev.9"), True),
+        (("second", "0.2.0-dev.1"), ("first", "0.2.0-dev.2"), False),
+        (("second", "0.1.0-dev.9"), ("first", "0.2.0-dev.2"), False),
+        # A version is one image, whatever branch it comes from.
+        (("second", "0.2.0-dev.1"), ("first", "0.2.0-dev.1"), False),
+        # What was built for another branch bears that one's name.
+        (("second", "0.2.0-a.1"), ("first", "0.2.0-dev.2"), True),
+        # A branch that was removed and made anew begins to count anew.
+        (("side", "0.2.0-dev.1"), ("second", "0.2.0-dev.2"), True),
+    ],
+)
+def test_within_a_line_a_version_goes_up(wanted: tuple[str, str], running: tuple[str, str] | None, expected: bool) -> None:
+    def named(commit: str, version: str) -> Record:
+        return replace(record(commit), version=version, digest=f"sha256:{commit}")
+
+    had = named(*running) if running else None
+    assert records.grows(named(*wanted), had, lambda one, other: other in HISTORY[one]) is expected

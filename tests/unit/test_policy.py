@@ -106,6 +106,11 @@ def deploy(environment: str = "prod", branch: str = "release/v0.2.0", kind: str 
         restores=True,
         running="v0.1.0",
         loaded=("stage",),
+        held=False,
+        wished=True,
+        version="0.2.0-rc.2",
+        former="0.2.0-rc.1",
+        grows=True,
     )
     if branch == "release/v10.20.30":
         good = dataclasses.replace(good, release="v10.20.30")
@@ -198,6 +203,12 @@ WRONG: list[tuple[str, str, Deploy]] = [
     ("branches", "_branches", deploy("prod", "develop")),
     ("branches", "_branches", deploy("dev", "main", "request")),
     ("branches", "_branches", deploy("dev", "wip", "request")),
+    ("wish", "_wish", deploy("dev", "feature/basket", "request", wished=False)),
+    ("wish", "_wish", deploy("stage", kind="request", wished=False)),
+    ("held", "_held", deploy("dev", "develop", "automatic", held=True)),
+    ("held", "_held", deploy("stage", kind="automatic", held=True)),
+    ("version", "_version", deploy("dev", "develop", "automatic", grows=False)),
+    ("version", "_version", deploy("prod", grows=False)),
     ("origin", "_origin", deploy("dev", "feature/basket", "request", on_branch=False)),
     ("origin", "_origin", deploy("prod", on_branch=False)),
     ("order", "_order", deploy("dev", "develop", "automatic", order="older")),
@@ -246,6 +257,9 @@ def test_every_rule_that_there_is_has_its_wrong_facts() -> None:
     tried = {rule for rule, _, _ in WRONG}
     assert tried == {
         "branches",
+        "wish",
+        "held",
+        "version",
         "origin",
         "order",
         "lock",
@@ -289,7 +303,7 @@ def test_an_environment_that_there_is_not_takes_nothing(environment: str, kind: 
 
 def test_facts_that_nobody_established_let_nothing_into_prod_or_onto_a_branch() -> None:
     asked = Deploy("prod", "release/v0.2.0", "dispatch", "lead", on_branch=True, order="newer", release="v0.2.0", lock=LOCK)
-    assert rules(policy.judge_deploy(chosen(), asked)) == {"lock", "stage-first", "approval"}
+    assert rules(policy.judge_deploy(chosen(), asked)) == {"version", "lock", "stage-first", "approval"}
     for branch in ("feature/basket", "develop", "release/v0.2.0", "main"):
         assert policy.judge_push(chosen(), Push("app", "lead", f"refs/heads/{branch}", "1" * 40, "2" * 40))
 
@@ -297,7 +311,7 @@ def test_facts_that_nobody_established_let_nothing_into_prod_or_onto_a_branch() 
 def test_all_rules_that_forbid_are_named_at_once() -> None:
     asked = Deploy("prod", "feature/basket", "automatic", "stranger", on_branch=False, order="older")
     refused = rules(policy.judge_deploy(chosen(), asked))
-    assert refused == {"branches", "origin", "order", "lock", "stage-first", "approval", "dispatch"}
+    assert refused == {"branches", "held", "origin", "order", "version", "lock", "stage-first", "approval", "dispatch"}
 
 
 @pytest.mark.parametrize("order", ["newer", "same", "unrelated", "new"])
@@ -641,9 +655,10 @@ def test_a_refusal_in_prod_says_who_is_to_approve_which_lock() -> None:
         ),
         (policy.judge_push(chosen(), merge(merge_of=())), "develop does not take merges of a commit that is on no branch."),
         (policy.judge_push(chosen(), hotfix(prod=())), "runs in prod (nothing yet)"),
+        (policy.judge_push(chosen(), cut("v0.2.0")), "v0.2.0 cannot be cut: it exists.\nAllowed: a version above v0.2.0."),
         (
             policy.judge_deploy(chosen(), deploy(user="")),
-            "nobody may not change what prod runs.\nAllowed: dispatch by developer, lead or pipeline.",
+            "nobody may not change what prod runs.\nAllowed: dispatch by developer or lead.",
         ),
         (
             policy.judge_deploy(chosen(), deploy(approvers=(), release="", lock="")),

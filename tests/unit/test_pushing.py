@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from slipway import access, agent, engine, git, pipeline, pushing, runs
+from slipway import access, agent, engine, git, pipeline, pushing, runs, wishes
 from slipway.errors import SlipwayError, UsageError, WaitTimeout
 from slipway.promotion import Refused
 from slipway.pushing import following
@@ -76,6 +76,19 @@ class World:
     def push(self, branch: str = "", to: str = "") -> Run:
         return pushing.push(self.settings, branch, to, self.user, progress=self.screen.progress)
 
+    def key(self, user: str) -> Path:
+        place = self.settings.home / f"key-{user}"
+        if not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place], check=True)
+        return place
+
+    def wished(self, text: str, to: str, branch: str, user: str) -> bool:
+        """Whether a wish was signed by somebody, and for this."""
+        wish, signers = wishes.read(text), self.settings.home / "signers"
+        signers.write_text(f"{user}@example {self.key(user).with_suffix('.pub').read_text()}")
+        return wish is not None and wishes.signed(wish, to, branch, signers=signers, by=f"{user}@example")
+
     def on_server(self, branch: str) -> str | None:
         return git.resolve(self.server, f"refs/heads/{branch}")
 
@@ -119,7 +132,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     def reach(found: Settings, user: str = "pipeline") -> Any:
         assert found is settings
         made.user = user
-        return SimpleNamespace(settings=settings, user=user, app=made.app, fetch=made.fetch)
+        return SimpleNamespace(settings=settings, user=user, app=made.app, fetch=made.fetch, key=made.key(user))
 
     monkeypatch.setattr(access, "open", reach)
     monkeypatch.setattr(engine, "find", lambda _: None)
@@ -196,6 +209,9 @@ def test_an_environment_may_be_asked_for_after_the_push(running: World) -> None:
     running.git("push", "--quiet", str(running.server), "feature/x")
     run = running.push(to="qa")
     assert (run.requested, run.pusher, run.state) == ("qa", "developer", "passed")
+    assert running.wished(run.wish, "qa", "feature/x", "developer")
+    assert (wish := wishes.read(run.wish))
+    assert wish.commit == commit
     assert run.id != old.id
 
 
@@ -304,6 +320,7 @@ def test_ci_runs_the_same_pipeline_here_without_a_runner(world: World, monkeypat
     run = ci(world, ref, "dev")
     commit = world.on_server("develop")
     [told] = asked
+    assert world.wished(told.pop("wish"), "dev", "develop", "developer")
     assert told == {"user": "pipeline", "commit": commit, "branch": "develop", "requested": "dev", "triggered_by": "developer"}
     assert (run.state, run.where, run.commit) == ("passed", "here", commit)
     assert "✓ lint and test" in world.screen.text
@@ -331,6 +348,8 @@ def test_ci_is_somebodys_wish_as_if_they_had_pushed(world: World, monkeypatch: p
     asked = foreground(world, monkeypatch, passes)
     run = ci(world, "develop", "dev", "lead")
     assert (run.pusher, asked[0]["user"], asked[0]["triggered_by"]) == ("lead", "pipeline", "lead")
+    assert world.wished(asked[0]["wish"], "dev", "develop", "lead")
+    assert not world.wished(asked[0]["wish"], "dev", "develop", "developer")
     with pytest.raises(UsageError, match="no user 'nobody'; valid: developer, lead, pipeline"):
         ci(world, "develop", user="nobody")
 

@@ -68,7 +68,7 @@ def test_sentences_say_what_no_table_holds(tmp_path: Path) -> None:
         "develop takes clean merges of feature/*, bugfix/*, hotfix/* or release/vX.Y.Z whose commit passed the pipeline." in said
     )
     assert "main takes clean merges of release/vX.Y.Z at the commit that runs in prod." in said
-    assert "approved by lead who did not push to the release's branch; developer, lead or pipeline may send it." in said
+    assert "approved by lead who did not push to the release's branch; developer or lead may send it." in said
     assert "Tags vX.Y.Z are made by pipeline." in said
 
 
@@ -112,7 +112,7 @@ def test_a_machine_reads_the_same(tmp_path: Path) -> None:
         ["developer", "lead", "pipeline"],
     )
     assert told["approvals"] == [
-        {"environment": "prod", "after": "stage", "approved_by": ["lead"], "dispatched_by": ["developer", "lead", "pipeline"]}
+        {"environment": "prod", "after": "stage", "approved_by": ["lead"], "dispatched_by": ["developer", "lead"]}
     ]
 
 
