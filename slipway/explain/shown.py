@@ -65,10 +65,12 @@ def _brought(change: Change) -> str:
 
 
 def _held(one: Held, environment: str) -> str:
-    again = f"promote {environment} --release {one.release}" if one.release else f"push {one.branch} --to {environment}"
+    again = f"./invoke push {one.branch} --to {environment}"
+    if one.release:
+        again = f"./invoke promote {environment} --release {one.release}"
     return (
         f"{one.version} of {one.branch}, since {one.commit[:_SHORT]} rolled back: it comes again when somebody asks for it "
-        f"(./invoke {again}), and by itself only other content of a newer push"
+        f"({again}), and by itself only other content of a newer push"
     )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from slipway import credentials, gitserver
+from slipway import credentials, gitserver, images
+from slipway.registry import Registry
 from slipway.settings import load
 from tests.delivery.receiving import Site, landed, refused
 
@@ -264,3 +265,6 @@ def test_rules_name_the_policy_and_the_tools(site: Site) -> None:
     assert rules["policy"]["preset"] == "gitflow"
     assert rules["address"].format(user="lead") == credentials.address("lead")
     assert (rules["helm"], rules["signers"]) == ("/opt/tools/helm", "/etc/git-secrets/allowed_signers")
+    beside = Registry(5001, "slipway-registry", "running", "")
+    kept = images.service_repository(load(), beside, "cart")
+    assert rules["images"].format(port=5001, service="cart") == kept

@@ -225,7 +225,8 @@ def test_records_are_taken_as_they_follow_from_the_application_and_not_otherwise
     records = server.remote("gitops-nonprod", "pipeline")
     origin = genesis.origin(settings).commit
     git.push(settings.root, server.remote("app", "pipeline"), {"refs/heads/main": origin})
-    parts = [genesis.Part(name, "0.1.0", f"localhost:5001/{name}", "sha256:" + "a" * 64) for name in settings.services]
+    place = f"localhost:5001/services/{settings.instance}"
+    parts = [genesis.Part(name, "0.1.0", f"{place}/{name}", "sha256:" + "a" * 64) for name in settings.services]
     made = genesis.seed_records(
         settings,
         {"gitops-nonprod": records},
