@@ -112,8 +112,8 @@ def began(settings: Settings, remote: git.Remote) -> str:
     commit = git.refs(remote)[f"refs/tags/{RELEASE}"]
     if git.resolve(settings.root, commit) is None:
         raise UsageError(
-            f"this instance began with commit {commit[:9]}, which this checkout does not have, and its records were never written. "
-            "Fetch that commit, or begin anew: ./invoke down, then ./invoke up."
+            f"this instance began with commit {commit[:9]}, which this checkout does not have, and its records were never "
+            "written. Fetch that commit, or begin anew: ./invoke down, then ./invoke up."
         )
     return commit
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import re
-import signal
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,25 +12,20 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from slipway import names, shell
-from slipway.board import look
-from slipway.measures import Measured, Traffic
+from slipway import names
+from slipway.measures import Measured
 from slipway.page import Pages, View
 from slipway.serving import Reply, serving
-from slipway.settings import ROOT, load
+from slipway.settings import load
 from slipway.waiting import Pending, Ready, wait_for
 from tests.browser import DESKTOP, PHONE, Chromium, browser, fits, screenshot
+from tests.e2e.boarding import serving_board
 from tests.e2e.conftest import COMMAND_TIMEOUT, Instance, fetch
-from tests.e2e.shop import shop
 from tests.unit import boards
 
-START_TIMEOUT = 60.0
 # A scrape, an evaluation of the rules and a look of the board, with room for a busy machine.
 RATE_TIMEOUT = 180.0
 HEAL_TIMEOUT = 300.0
-# How long a line is in the pictures of the README, half a minute a point; and how long that may take.
-POINTS = 8
-PICTURE_TIMEOUT = 420.0
 # Milliseconds until a change in the cluster is on the page.
 SEEN = 60_000
 
@@ -50,21 +42,8 @@ def chromium() -> Generator[Chromium]:
 @pytest.fixture(scope="module")
 def url(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """Where `./invoke board` serves the instance under test."""
-    log = tmp_path_factory.mktemp("board") / "log"
-    pid = shell.start([ROOT / "invoke", "board"], log_file=log, env=instance.environ, cwd=ROOT)
-
-    def said() -> Ready[str] | Pending:
-        text = log.read_text()
-        found = re.search(r"^(http://127\.0\.0\.1:\d+) ", text, re.MULTILINE)
-        return Ready(found[1]) if found else Pending(text)
-
-    try:
-        yield wait_for("the board's address", said, timeout=START_TIMEOUT)
-    finally:
-        os.kill(pid, signal.SIGTERM)
-        _, code = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(code) == 143, log.read_text()
-    assert "Traceback" not in log.read_text()
+    with serving_board(instance, tmp_path_factory.mktemp("board")) as address:
+        yield address
 
 
 def cell(page: Page, environment: str, service: str) -> Any:
@@ -147,41 +126,6 @@ def test_the_links_of_the_page_lead_somewhere(instance: Instance, chromium: Chro
     with ThreadPoolExecutor(4) as pool:
         found = dict(zip(followed, pool.map(follow, followed), strict=True))
     assert {link: status for link, status in found.items() if status >= 400} == {}
-
-
-def test_the_pictures_of_the_readme_show_a_shop_at_work(instance: Instance, chromium: Chromium, url: str) -> None:
-    sold = {name: shop(instance, name) for name in ("dev", "qa", "stage", "prod")}
-    rounds = itertools.count(1)
-
-    def buy(name: str, often: int) -> None:
-        for _ in range(often):
-            sold[name].order()
-            assert sold[name].ask("/").status == 200
-
-    def drawn() -> Ready[None] | Pending:
-        # Customers of the four shops come in waves of their own, so that no line is like another.
-        now = next(rounds)
-        often = {name: 1 + now // (7 + 4 * number) % 3 for number, name in enumerate(sold)}
-        with ThreadPoolExecutor(len(sold)) as pool:
-            list(pool.map(buy, often, often.values()))
-        measured = look(instance.settings).measured
-        assert measured
-        lines = {
-            (where, service): sum(1 for rate in measured.traffic.get((where, service), Traffic()).history if rate)
-            for where in sold
-            for service in instance.settings.services
-        }
-        short = sorted(f"{service} in {where}: {points}" for (where, service), points in lines.items() if points < POINTS)
-        return Pending(f"fewer than {POINTS} points: {', '.join(short)}") if short else Ready(None)
-
-    wait_for("a line in every cell of the board", drawn, timeout=PICTURE_TIMEOUT)
-    with chromium.page(url) as page:
-        for name in sold:
-            expect(page.locator(f'th[data-environment="{name}"]')).to_contain_text("orders/min")
-        expect(page.locator("#age")).to_contain_text("live")
-        screenshot(page, "readme/board")
-    with chromium.page(sold["dev"].url, size=(1280, 800)) as page:
-        screenshot(page, "readme/storefront", whole=False)
 
 
 def test_it_works_without_scripts(instance: Instance, chromium: Chromium, url: str) -> None:
