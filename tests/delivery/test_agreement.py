@@ -297,7 +297,8 @@ def test_hook_and_tasks_say_what_the_table_says_and_only_what_has_landed_is_list
     images = {f"{record.image}@{record.digest}" for record in coming}
     if rules:
         assert world.head(case.environment) == before
-        assert world.lists[case.environment] & images == set(), "what the Git server refused is admitted by nobody"
+        runs = {f"{one.image}@{one.digest}" for one in (world.record(case.environment, name) for name in SERVICES)}
+        assert world.lists[case.environment] & images <= runs, "what the Git server refused is not admitted, but what runs is"
     else:
         assert world.head(case.environment) != before
         assert world.lists[case.environment] >= images
