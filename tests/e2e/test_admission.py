@@ -672,7 +672,7 @@ def test_what_the_git_server_refuses_is_on_no_list_and_the_cluster_refuses_it_to
     instance: Instance, work: Workspace, tmp_path: Path, name: str
 ) -> None:
     """Sent by somebody whose own policy asks for nothing: the hook says what the table says, and admission says no as well."""
-    case, image = coming(name), stranger()
+    case = coming(name)
     environment, branch = case.environment, case.asked.branch
     if branch != "develop":
         branch = f"feature/{secrets.token_hex(3)}"
@@ -682,15 +682,15 @@ def test_what_the_git_server_refuses_is_on_no_list_and_the_cluster_refuses_it_to
     had, before = admission.approved(instance.kube, environment), delivering.read(instance, "gitops-prod")[0]
     record = replace(
         delivering.entry(instance, environment, "catalog").record,
-        digest=image.rpartition("@")[2],
-        image=image.partition("@")[0],
+        digest=stranger().rpartition("@")[2],
+        version="9.9.9-dev.1",
         source_commit=work.head,
         branch=branch,
         release="",
         lock="",
         config="",
     )
-    by = "pipeline" if case.asked.kind == "automatic" else "developer"
+    image, by = f"{record.image}@{record.digest}", "pipeline" if case.asked.kind == "automatic" else "developer"
     change = Change(environment, "deploy", branch, (record,), how=case.asked.kind, triggered_by=by)
     try:
         said = writing.refusal(writing.unjudging(instance, tmp_path), change)
