@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -28,17 +27,16 @@ def taken(prometheus: Prometheus, selector: str, begin: float, end: float) -> Se
     return prometheus.samples(selector, start=begin - BEFORE, end=end)
 
 
-def increase(course: Series, begin: float, end: float = math.inf) -> float:
+def increase(course: Series, begin: float) -> float:
     """How much a counter grew after a moment, by what was scraped of it: a counter that begins, or begins anew, began at 0.
 
     Args:
         course: Its samples; the first ones are of before that moment when it was there already.
         begin: Seconds since 1970.
-        end: The same for the last moment that counts.
     """
     grown, last = 0.0, 0.0
     for at, value in course.points:
-        if begin < at <= end:
+        if at > begin:
             grown += value - last if value >= last else value
         last = value
     return grown

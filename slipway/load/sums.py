@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,12 +109,12 @@ def answers(
     }
     first = courses[next(iter(selectors))]
     return [
-        Series(name, service, "1", selectors[name], ((until, _grown(mine[service], begin, until)),))
+        Series(name, service, "1", selectors[name], ((until, _grown(mine[service], begin)),))
         for name, mine in courses.items()
         for service in services
         if first[service]
     ]
 
 
-def _grown(courses: Sequence[Course], begin: float, end: float = math.inf) -> float:
-    return sum(counters.increase(course, begin, end) for course in courses)
+def _grown(courses: Sequence[Course], begin: float) -> float:
+    return sum(counters.increase(course, begin) for course in courses)
