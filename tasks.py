@@ -111,10 +111,10 @@ def dev(
 
 @door("Start", name="facts", positional=[], iterable=["service"])
 def dev_facts(_: Context, service: list[str], *, name: str = "", json: bool = False) -> None:
-    """Print what the Tiltfile reads: services, stores, ports and context of `local`."""
+    """Print what the Tiltfile reads: services, stores and context of `local`; or the error that it has to show."""
     from slipway import dev, settings
 
-    cli.answer(dev.facts(settings.load(name), service), json=json)
+    cli.answer(dev.answer(settings.load(name), service), json=json)
 
 
 @door("Start", name="service")

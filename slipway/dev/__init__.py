@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from slipway.dev.ground import down, show_down
 from slipway.dev.running import alone, run
-from slipway.dev.told import facts
+from slipway.dev.told import answer, facts
 
-__all__ = ["alone", "down", "facts", "run", "show_down"]
+__all__ = ["alone", "answer", "down", "facts", "run", "show_down"]

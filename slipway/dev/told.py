@@ -83,6 +83,14 @@ def facts(settings: Settings, services: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
+def answer(settings: Settings, services: Sequence[str] = ()) -> dict[str, Any]:
+    """The facts, or, in their place, an `error`; what has to be watched is in both, for it is read again once it is mended."""
+    try:
+        return facts(settings, services)
+    except SlipwayError as error:
+        return {"watched": _watched(settings), "error": str(error)}
+
+
 def _running(found: Access) -> Mapping[str, tuple[str, str]]:
     """The image and the version that dev runs of each service and store, by name."""
     there: dict[str, tuple[str, str]] = {}

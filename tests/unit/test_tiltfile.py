@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from slipway.dev import running, told
+from slipway.errors import UsageError
 from slipway.settings import ROOT
 from tests.unit.loops import SERVICES, World
 
@@ -19,6 +20,10 @@ CONTEXT = "kind-test-developer"
 
 class Refused(Exception):
     """The Tiltfile gave up."""
+
+    def __init__(self, why: str, reader: Reader) -> None:
+        super().__init__(why)
+        self.reader = reader
 
 
 class Reader:
@@ -52,11 +57,11 @@ class Reader:
         return call
 
     def _fail(self, why: str) -> None:
-        raise Refused(why)
+        raise Refused(why, self)
 
     def _local(self, argv: Sequence[str], **_: Any) -> str:
         assert argv[:3] == ["./invoke", "dev.facts", "--json"]
-        return json.dumps(told.facts(self.world.settings, [word.partition("=")[2] for word in argv[3:]]))
+        return json.dumps(told.answer(self.world.settings, [word.partition("=")[2] for word in argv[3:]]))
 
     def of(self, name: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """How a function was called."""
@@ -80,6 +85,17 @@ def test_a_tilt_older_than_the_pinned_one_is_refused_and_nobody_is_told_of_its_u
     pinned = world.settings.versions["versions"]["tilt"]
     assert seen.of("version_settings") == [((), {"constraint": f">={pinned}", "check_updates": False})]
     assert seen.of("analytics_settings") == [((False,), {})]
+
+
+def test_files_are_watched_also_where_one_of_them_is_malformed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def malformed(*_: object) -> dict[str, Any]:
+        raise UsageError("envs/local.yaml is no YAML")
+
+    whole = Reader(world).of("watch_file")
+    monkeypatch.setattr(told, "values", malformed)
+    with pytest.raises(Refused, match=r"envs/local.yaml is no YAML") as refused:
+        Reader(world)
+    assert refused.value.reader.of("watch_file") == whole != []
 
 
 def test_the_deadline_of_ci_is_ours_alone(world: World) -> None:
