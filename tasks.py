@@ -111,7 +111,7 @@ def dev(
 
 @door("Start", name="facts", positional=[], iterable=["service"])
 def dev_facts(_: Context, service: list[str], *, name: str = "", json: bool = False) -> None:
-    """Print what the Tiltfile reads: services, stores and context of `local`; or the error that it has to show."""
+    """Print what the Tiltfile reads: services, stores, ports and context of `local`."""
     from slipway import dev, settings
 
     cli.answer(dev.answer(settings.load(name), service), json=json)
