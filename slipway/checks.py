@@ -34,9 +34,10 @@ GATES = {"e2e": ("lint", "unit", "delivery")}
 PARALLEL = ("delivery",)
 ROOM = 2 * machine.GIB
 
-# Seconds. The last two may have to build every image first; the delivery's tests start thousands of processes.
+# Seconds. The last two may have to build every image first, and those of the services their stores and environments; the
+# delivery's tests start thousands of processes.
 DEFAULT_TIMEOUT = 1200.0
-TIMEOUTS = {"delivery": 2700.0, "e2e": 5400.0, "long": 10800.0}
+TIMEOUTS = {"delivery": 2700.0, "services": 2400.0, "e2e": 5400.0, "long": 10800.0}
 
 # Seconds that pytest gets to take down what its fixtures made, when it is told to end.
 GRACE = 120.0
