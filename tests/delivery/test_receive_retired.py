@@ -142,10 +142,13 @@ def test_a_release_without_a_service_ends_it_in_stage_and_with_approval_in_prod(
     lock = lock_of(site, gone(site, "release/v0.2.0"))
     landed(site.write(PROD, ended(site, lock, "stage"), files=lock.files))
     site.tried(lock)
-    told = {"kind": "promotion", "Promoted_From": "stage"}
-    refused(site.write(PROD, ended(site, lock, "prod"), **told), "approval", "nobody who may has approved v0.2.0")
+    refused(
+        site.write(PROD, ended(site, lock, "prod"), kind="promotion", Promoted_From="stage"),
+        "approval",
+        "nobody who may has approved v0.2.0",
+    )
     landed(site.approve(lock))
-    landed(site.write(PROD, ended(site, lock, "prod"), Approved_By="lead", **told))
+    landed(site.write(PROD, ended(site, lock, "prod"), kind="promotion", Promoted_From="stage", Approved_By="lead"))
     assert [site.now(name, "catalog").record.retired for name in ("stage", "prod")] == [True, True]
     assert site.now("prod", "cart").record.lock == lock.hash
 
