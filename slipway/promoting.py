@@ -168,6 +168,13 @@ def _onward(pipeline: Access, asked: Asked, progress: Progress) -> Promoted:
     # What a record says of a release is about the environment that runs it as one.
     plain = [replace(record, environment=asked.to, release="", lock="", config="") for record in mine]
     wanted = _chosen(plain, asked.services)
+    ends = [one.record for (name, _), one in sorted(found.items()) if name == source and one.record.retired]
+    if ends and not asked.services:
+        gitops.patiently(pipeline.app, pipeline.fetch)
+        there = [(one, had[asked.to, one.service].record) for one in ends if (asked.to, one.service) in had]
+        wanted += tuple(
+            over for one, runs in there for over in promotion.retirements(pipeline.mirror, one.source_commit, one.branch, [runs])
+        )
     change = Change(
         environment=asked.to,
         kind="promotion",
