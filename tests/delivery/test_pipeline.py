@@ -285,6 +285,19 @@ def test_a_service_whose_folder_is_gone_is_retired_where_the_branch_comes_to_and
     assert not line.world.record("dev", "catalog").retired
 
 
+@hooked
+def test_what_a_feature_branch_retired_is_back_when_develop_comes_again(line: Line) -> None:
+    commit = line.develop(folder(line, line.world.site.tip("develop")), branch="feature/x")
+    made = line.run("feature/x", commit, requested="dev")
+    assert (made.state, made.retired, line.world.record("dev", "catalog").retired) == ("passed", ("catalog",), True), made.trouble
+    assert not line.world.record("qa", "catalog").retired
+    commit = line.develop({CART: "better"})
+    made = line.run("develop")
+    assert made.state == "passed", made.trouble
+    back = line.world.record("dev", "catalog")
+    assert (back.retired, back.source_commit, back.branch) == (False, commit, "develop")
+
+
 def test_a_branch_that_does_not_have_a_service_yet_leaves_it_alone(line: Line) -> None:
     early = line.world.site.tip("develop")
     line.develop(
