@@ -28,6 +28,7 @@ class Application:
         applied: The commit that the last sync applied.
         requested: Whether a sync or a refresh was asked for that has not begun.
         left_out: What of that commit Argo CD does not even look at, in its words; empty when that is nothing.
+        retired: Whether nothing is to be left of the service but the word that it was retired.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Application:
     applied: str
     requested: bool
     left_out: str = ""
+    retired: bool = False
 
 
 def applications(kube: Kube) -> list[Application]:
@@ -64,10 +66,12 @@ def parse(item: Mapping[str, Any]) -> Application:
     conditions = [message for kind, message in told if kind.endswith("Error")]
     failed = state.get("phase") in ("Failed", "Error") or (state.get("phase") == "Running" and state.get("retryCount"))
     said = [*conditions, state.get("message") if failed else "", health.get("message")]
+    service = labels.get(SERVICE_LABEL, "")
+    objects = status.get("resources") or []
     return Application(
         name=meta["name"],
         environment=labels.get(names.ENVIRONMENT_LABEL, ""),
-        service=labels.get(SERVICE_LABEL, ""),
+        service=service,
         sync=sync.get("status") or "Unknown",
         health=health.get("status") or "Unknown",
         revision=sync.get("revision") or "",
@@ -76,6 +80,10 @@ def parse(item: Mapping[str, Any]) -> Application:
         applied=(state.get("syncResult") or {}).get("revision") or asked.get("revision") or "",
         requested=bool(item.get("operation")) or "argocd.argoproj.io/refresh" in annotations,
         left_out="; ".join(message for kind, message in told if kind == "ExcludedResourceWarning"),
+        retired=any(
+            (one.get("kind"), one.get("name")) == ("ConfigMap", f"{service}-retired") and not one.get("requiresPruning")
+            for one in objects
+        ),
     )
 
 

@@ -80,7 +80,7 @@ def survey(keys: Mapping[str, str], running: Mapping[str, Record], others: Seque
 
 
 def removed(source: Source, running: Iterable[Record]) -> tuple[str, ...]:
-    """Services that run and that the commit no longer has; nothing but a person takes them away."""
+    """Services that run and that the commit no longer has; sorted."""
     return tuple(sorted({record.service for record in running if record.chart == CHART} - set(services(source))))
 
 

@@ -246,6 +246,8 @@ def _doomed(entry: Entry, app: Application | None, seen: _Seen, *, newest: bool)
 
 def _lacking(entry: Entry, seen: _Seen) -> str:
     """What is not yet as the entry says; empty when all is."""
+    if entry.record.retired:
+        return _left(entry.record.service, seen)
     for wanted, workload in _named(entry, ("Deployment", "StatefulSet"), seen):
         judged = rollout(workload)
         if workload is None or not isinstance(judged, Ready):
@@ -263,6 +265,15 @@ def _lacking(entry: Entry, seen: _Seen) -> str:
         if not pods and workload["spec"].get("replicas", 1):
             return "no pod yet"
     return ""
+
+
+def _left(service: str, seen: _Seen) -> str:
+    """What still runs of a retired service; empty when that is nothing."""
+    if any(workload["metadata"]["name"] == service for workload in seen["Deployment"]):
+        return "its Deployment is still there"
+    selector = {"app.kubernetes.io/name": service}
+    pods = _pods({"spec": {"selector": {"matchLabels": selector}}}, seen)
+    return f"{len(pods)} pod(s) of it still there" if pods else ""
 
 
 def _condition(item: Object | None, name: str, status: str = "True") -> Mapping[str, Any] | None:

@@ -58,7 +58,7 @@ def _check(settings: Settings, service: str) -> None:
     if service in settings.delivered:
         return
     kube = Kube(settings.kubeconfig, settings.context)
-    there = {app.service for app in applications.applications(kube)} if kube.healthy() else set[str]()
+    there = {app.service for app in applications.applications(kube) if not app.retired} if kube.healthy() else set[str]()
     if service not in there:
         raise unknown("service", service, {*settings.delivered, *there})
 

@@ -105,13 +105,15 @@ def _release(pipeline: Access, asked: Asked, source: str, progress: Progress) ->
     lock = _lock(there, asked, source)
     before = there.services(asked.to)
     wanted = _chosen(releases.records_of(lock, asked.to), asked.services)
+    whole = len(wanted) == len(lock.services)
     releases.check_tag(pipeline, lock)
     releases.check_alias(lock)
     change = Change(
         environment=asked.to,
         kind="promotion",
         branch=lock.branch,
-        records=wanted,
+        # What the release no longer has ends with the rest of it.
+        records=(*wanted, *(there.ends(pipeline, lock, asked.to) if whole else ())),
         how="dispatch",
         release=lock.release,
         lock=lock.hash,
@@ -124,7 +126,6 @@ def _release(pipeline: Access, asked: Asked, source: str, progress: Progress) ->
     with progress.phase(f"Tag the images {lock.release[1:]}") as phase:
         images = releases.alias(lock, [record.service for record in wanted])
         phase.say(f"{len(images)} images, none built")
-    whole = len(wanted) == len(lock.services)
     # A line that lives on has no branch to be finished: what prod runs of it is tagged at once.
     lives_on = releases.lives_on(pipeline.settings, lock)
     if whole and lives_on:
@@ -167,6 +168,13 @@ def _onward(pipeline: Access, asked: Asked, progress: Progress) -> Promoted:
     # What a record says of a release is about the environment that runs it as one.
     plain = [replace(record, environment=asked.to, release="", lock="", config="") for record in mine]
     wanted = _chosen(plain, asked.services)
+    ends = [one.record for (name, _), one in sorted(found.items()) if name == source and one.record.retired]
+    if ends and not asked.services:
+        gitops.patiently(pipeline.app, pipeline.fetch)
+        there = [(one, had[asked.to, one.service].record) for one in ends if (asked.to, one.service) in had]
+        wanted += tuple(
+            over for one, runs in there for over in promotion.retirements(pipeline.mirror, one.source_commit, one.branch, [runs])
+        )
     change = Change(
         environment=asked.to,
         kind="promotion",

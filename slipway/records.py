@@ -17,6 +17,9 @@ from slipway.errors import UsageError
 
 CHART = "microservice"
 
+# What a service is rendered with that is gone: its environment keeps the record, and nothing that runs.
+RETIRED = "retired"
+
 _RENDERERS = 4
 
 # Values that say what runs where; the rest is the configuration, which the record names by its hash.
@@ -61,6 +64,11 @@ class Record:
     def key(self) -> tuple[str, str]:
         """Environment and service."""
         return self.environment, self.service
+
+    @property
+    def retired(self) -> bool:
+        """Whether it says that the service runs no more."""
+        return self.chart == RETIRED
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from slipway.errors import UsageError, unknown
 from slipway.gitops import Entry
 from slipway.progress import Progress
 from slipway.promotion import Change, Moved, moved, show_moved
+from slipway.records import RETIRED
 from slipway.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _DEPTH = 2000
 
 _SHORT = 9
+
+# What a release brings and ends; stores stay what they are.
+_OURS = (gitops.CHART, RETIRED)
 _COMMIT = re.compile(r"[0-9a-f]{6,40}")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -67,7 +71,7 @@ class Past:
     @property
     def releases(self) -> frozenset[str]:
         """The releases that its services were of."""
-        return frozenset(record.get("release", "") for record in self.records.values())
+        return frozenset(record.get("release", "") for record in self.records.values() if record.get("chart") != RETIRED)
 
     @property
     def state(self) -> frozenset[tuple[str, str]]:
@@ -183,9 +187,7 @@ def choose(told: Sequence[Past], environment: str, to: str) -> Past:
     wanted = versions.parse(to)
     release = f"v{wanted}" if wanted else ""
     by_release = [one for one in usable if one.releases == frozenset({release})] if release else []
-    by_version = [
-        one for one in usable if wanted and any(record.get("version") == str(wanted) for record in one.records.values())
-    ]
+    by_version = [one for one in usable if wanted and any(_runs(record, str(wanted)) for record in one.records.values())]
     by_commit = [one for one in usable if _COMMIT.fullmatch(to) and one.commit.sha.startswith(to)]
     found = by_release or by_version or by_commit
     if not found or (found is by_commit and len(found) > 1):
@@ -213,7 +215,7 @@ def restored(tree: Path, environment: str, chosen: Past, into: Path) -> tuple[En
     """The services' entries of an environment as a former commit has them, byte for byte."""
     git.export(tree, chosen.commit.sha, [f"envs/{environment}"], into)
     found = gitops.entries(into)
-    return tuple(entry for key, entry in sorted(found.items()) if key[0] == environment and entry.record.chart == gitops.CHART)
+    return tuple(entry for key, entry in sorted(found.items()) if key[0] == environment and entry.record.chart in _OURS)
 
 
 def _records(tree: Path, commit: str, environment: str) -> dict[str, Mapping[str, str]]:
@@ -222,12 +224,18 @@ def _records(tree: Path, commit: str, environment: str) -> dict[str, Mapping[str
         git.export(tree, commit, [f"envs/{environment}"], Path(folder))
         for file in sorted(Path(folder).glob(f"envs/{environment}/*/record.yaml")):
             record: Mapping[str, str] = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 the loader is a safe one
-            if record.get("chart") == gitops.CHART:
+            if record.get("chart") in _OURS:
                 found[file.parent.name] = record
     return found
 
 
+def _runs(record: Mapping[str, str], version: str) -> bool:
+    return record.get("version") == version and record.get("chart") != RETIRED
+
+
 def _what(record: Mapping[str, str]) -> str:
+    if record.get("chart") == RETIRED:
+        return f"{RETIRED} {record.get('source_commit', '')}"
     named = record.get("lock") or record.get("release")
     return named or " ".join(record.get(key, "") for key in ("version", "digest", "chart_version", "config", "source_commit"))
 

@@ -114,6 +114,7 @@ def show(made: Made, console: Console) -> None:
     for command, what in made.next.items():
         console.print(f"  {command:<{width}}   # {what}", markup=False)
     console.print(f"\nTo be rid of it again: {made.remove}", markup=False)
+    console.print("Push that too: wherever the commit comes, the pipeline retires the service.", markup=False)
 
 
 def _taken(settings: Settings, name: str) -> str:

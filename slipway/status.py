@@ -158,7 +158,9 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
     parts = (*(_part(item, pods) for item in platform), *_missing(platform, expected))
     # Somebody may have made an application of their own with our label, for an environment that the policy does not name.
     known = [app for app in apps if app.environment in settings.environments]
-    services = [_service(app, workloads, pods, node.http_port, store=app.service in settings.stores) for app in known]
+    rows = [(app, _service(app, workloads, pods, node.http_port, store=app.service in settings.stores)) for app in known]
+    services = [row for app, row in rows if not app.retired or row.replicas]
+    gone = {f"{row.service}.{row.environment}" for _, row in rows} - {f"{row.service}.{row.environment}" for row in services}
     tilt = instance.find_tilt(settings)
     local = _local(settings, workloads, pods, node.http_port, tilt=tilt is not None)
     fronts = {f"{row.service}.{row.environment}": row.url for row in local if row.service == names.FRONT}
@@ -190,7 +192,7 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
         urls={**instance.urls(settings, facts, node.http_port), **fronts, **({"tilt": tilt.page} if tilt and tilt.page else {})},
         # A service may have come by the pipeline from a branch that this checkout does not have.
         service_urls={
-            **instance.service_urls(settings, facts, node.http_port),
+            **{name: url for name, url in instance.service_urls(settings, facts, node.http_port).items() if name not in gone},
             **{f"{row.service}.{row.environment}": row.url for row in (*services, *local) if row.url},
         },
         platform=tuple(sorted(parts, key=lambda part: (PLATFORM_NAMESPACES.index(part.namespace), part.name))),

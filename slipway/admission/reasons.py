@@ -24,7 +24,8 @@ def recorded(settings: Settings, remote: git.Remote, environment: str) -> set[st
     with tempfile.TemporaryDirectory(prefix="slipway-admission-") as folder:
         tree = Path(folder, "tree")
         git.clone(remote, tree, branch=gitops.BRANCH, depth=1)
-        running = [entry.record for entry in gitops.entries(tree).values() if entry.record.environment == environment]
+        every = [entry.record for entry in gitops.entries(tree).values() if entry.record.environment == environment]
+        running = [record for record in every if not record.retired]
         known = locks.read_locks(tree)
         if environment in settings.policy.approvals:
             given = {approval.lock for approval in locks.approvals(tree)}

@@ -34,7 +34,7 @@ def diff(settings: Settings, first: str, second: str) -> Difference:
 
 
 def _of(entries: gitops.Entries, environment: str) -> dict[str, Entry]:
-    return {service: entry for (name, service), entry in entries.items() if name == environment}
+    return {service: entry for (name, service), entry in entries.items() if name == environment and not entry.record.retired}
 
 
 def _asking(reader: Access) -> Expected:

@@ -37,6 +37,9 @@ def explain(settings: Settings, service: str, environment: str) -> Explained:
         changes = history.read(at, environment, signers=reader.secrets.signers_file)
         left = holding.left(Bare(at), git.resolve(at, gitops.REFERENCE) or "", environment, service)
     record = history.records(changes).get(service)
+    if record is not None and record.retired:
+        how = f"since commit {record.source_commit[:9]}, which has no services/{service} any more"
+        raise UsageError(f"{service} is retired in {environment} {how}. `./invoke history {environment}` lists what came.")
     if record is None:
         settings.service(service)
         raise UsageError(f"{environment} runs nothing of {service} yet. `./invoke history {environment}` lists what came.")

@@ -35,6 +35,8 @@ class Step:
         """From which version to which, for a person."""
         if not self.after:
             return "removed"
+        if self.after.retired:
+            return f"{self.after.version} -> retired"
         if not self.before:
             return f"-> {self.after.version}"
         if self.before.version != self.after.version:

@@ -38,7 +38,11 @@ def target(access: Access, asked: Asked) -> Target:
         )
     commit, entries = gitops.read(access.records(environment))
     records = {service: entry.record for (where, service), entry in entries.items() if where == environment}
-    missing = [service for service in settings.services if service not in records or not records[service].digest]
+    missing = [
+        service
+        for service in settings.services
+        if service not in records or records[service].retired or not records[service].digest
+    ]
     if missing:
         cure = f"`./invoke promote {environment}` brings it there."
         raise NothingThere(f"nothing of {', '.join(missing)} was brought to {environment}. {cure}")

@@ -27,6 +27,12 @@ def departures(lock: Lock, records: Iterable[Record]) -> tuple[str, ...]:
     found: list[str] = []
     for record in records:
         wanted = known.get(record.service)
+        if record.retired:
+            if wanted is not None:
+                found.append(f"{record.service} is in the lock, and not retired")
+            elif record.source_commit != lock.commit:
+                found.append(f"{record.service} is retired by {record.source_commit[:9]}, and the lock is of {lock.commit[:9]}")
+            continue
         if wanted is None:
             found.append(f"{record.service} is not in the lock")
             continue

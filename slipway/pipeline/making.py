@@ -86,6 +86,9 @@ def deploy(work: Work, environment: str, phase: Phase) -> None:
     how: Literal["automatic", "request"] = "request" if environment == work.requested else "automatic"
     staged = environment == work.staged
     chosen = tuple(record(work, environment, name) for name in work.keys if staged or moves(work, environment, name))
+    ended = work.ended.get(environment, ())
+    if not staged:  # a release ends what its lock no longer has
+        chosen += ended
     if how == "automatic" and not staged and (held := promotion.held(work.access, environment, chosen)):
         # Whoever rolled back did not want these; the others may come, and these when somebody asks for them.
         work.skipped[environment] = f"{environment} was rolled back from this {listed(sorted(held))}"
@@ -129,4 +132,5 @@ def deploy(work: Work, environment: str, phase: Phase) -> None:
         phase.skip(work.skipped[environment])
     else:
         work.deployed[environment] = done.commit
+        work.retired |= {one.service for one in ended if one.service in done.changed}
         phase.say(f"commit {done.commit[:9]}: {listed(done.changed) or 'nothing to change'}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 
-from slipway import artifacts, git, gitops, policy, records, testing, versions
+from slipway import artifacts, git, gitops, policy, promotion, records, testing, versions
 from slipway.errors import unknown
 from slipway.gitops import Record, Source
 from slipway.pipeline.work import Needless, Work, listed
@@ -63,14 +63,17 @@ def survey(work: Work, source: Source, targets: Sequence[str], services: Sequenc
             if contains(work.commit, one.source_commit) and not _older(work, one, environment)
         ]
         work.surveyed[environment] = {one.service: one for one in artifacts.survey(work.keys, known, others)}
-    first = work.running[targets[0]]
-    work.removed = artifacts.removed(source, first.values())
+        if work.comes(environment) and not services:
+            every = (*there.values(), *work.former[environment].values())
+            work.ended[environment] = promotion.retirements(access.mirror, work.commit, work.branch, every)
+    ends = {one.service for one in work.ended.get(targets[0], ())}
+    work.removed = tuple(name for name in artifacts.removed(source, work.running[targets[0]].values()) if name not in ends)
     work.version = _version(work)
 
 
 def _older(work: Work, one: Record, environment: str) -> bool:
     """Whether an artifact would take an environment back, where it is not the branch's turn."""
-    had, rules = work.running[environment].get(one.service), work.access.settings.policy
+    had, rules = (work.running[environment] | work.former[environment]).get(one.service), work.access.settings.policy
     asked = environment == work.requested
     home = had is not None and policy.comes_home(rules, environment, work.branch, had.branch, asked=asked)
     contains = partial(git.contains, work.access.mirror)
@@ -105,11 +108,9 @@ def _read(work: Work) -> None:
     for repository in dict.fromkeys(repositories.values()):
         _, entries = gitops.read(access.remote(repository))
         for name in (name for name, its in repositories.items() if its == repository):
-            work.running[name] = {
-                service: entry.record
-                for (environment, service), entry in entries.items()
-                if environment == name and entry.record.chart == records.CHART
-            }
+            there = {service: entry.record for (environment, service), entry in entries.items() if environment == name}
+            work.running[name] = {service: one for service, one in there.items() if one.chart == records.CHART}
+            work.former[name] = {service: one for service, one in there.items() if one.retired}
 
 
 def differs(work: Work, service: str) -> bool:
@@ -145,9 +146,11 @@ def _version(work: Work) -> str:
 def said(work: Work, changed: Sequence[str]) -> str:
     """What was found out, in a line."""
     unchanged = [name for name in work.keys if name not in changed]
+    ended = sorted({one.service for its in work.ended.values() for one in its})
     parts = [
         listed(changed) or "nothing",
         f"unchanged: {listed(unchanged)}" if unchanged else "",
+        f"gone: {listed(ended)}" if ended else "",
         f"not in this commit, and left alone: {listed(work.removed)}" if work.removed else "",
     ]
     return "; ".join(part for part in parts if part)

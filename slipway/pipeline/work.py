@@ -24,7 +24,8 @@ class Outcome:
         built: The services that were built.
         taken: Services whose artifacts were there already, elsewhere than where they run now.
         deployed: The commit that each environment runs, where that is this one's doing.
-        removed: Services that run and that the commit does not have; they are left alone.
+        removed: Services that run and that the commit does not have, where it does not end them.
+        retired: Services that it ended in an environment.
     """
 
     state: str
@@ -35,6 +36,7 @@ class Outcome:
     taken: tuple[str, ...] = ()
     deployed: Mapping[str, str] = field(default_factory=dict[str, str])
     removed: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
 
 
 class Needless(Exception):
@@ -56,12 +58,15 @@ class Work:
     version: str = ""
     keys: Mapping[str, str] = field(default_factory=dict[str, str])
     running: dict[str, dict[str, Record]] = field(default_factory=dict[str, dict[str, Record]])
+    former: dict[str, dict[str, Record]] = field(default_factory=dict[str, dict[str, Record]])
     surveyed: dict[str, Mapping[str, Artifact]] = field(default_factory=dict[str, Mapping[str, Artifact]])
     built: dict[str, Record] = field(default_factory=dict[str, Record])
     taken: set[str] = field(default_factory=set[str])
     deployed: dict[str, str] = field(default_factory=dict[str, str])
     skipped: dict[str, str] = field(default_factory=dict[str, str])
     removed: tuple[str, ...] = ()
+    ended: dict[str, tuple[Record, ...]] = field(default_factory=dict[str, tuple[Record, ...]])
+    retired: set[str] = field(default_factory=set[str])
     wish: str = ""
 
     def outcome(self, state: str, trouble: str = "") -> Outcome:
@@ -70,6 +75,7 @@ class Work:
             f"{self.version}: {listed(sorted(self.built))} built" if self.built else "",
             f"{listed(sorted(self.taken))} taken as built before" if self.taken else "",
             f"{listed(self.deployed)} {'runs' if len(self.deployed) == 1 else 'run'} it" if self.deployed else "",
+            f"{listed(sorted(self.retired))} retired" if self.retired else "",
             *(f"{name}: {why}" for name, why in self.skipped.items()),
             f"{listed(self.removed)} not in this commit, and left alone" if self.removed else "",
         ]
@@ -83,6 +89,7 @@ class Work:
             tuple(sorted(self.taken)),
             self.deployed,
             self.removed,
+            tuple(sorted(self.retired)),
         )
 
     def comes(self, environment: str) -> bool:

@@ -9,6 +9,7 @@ from slipway.promotion.deploying import DELIVERY_TIMEOUT, RETURN_TIMEOUT, deploy
 from slipway.promotion.judging import authors, facts, held, judge
 from slipway.promotion.moved import Moved, moved
 from slipway.promotion.moved import show as show_moved
+from slipway.promotion.retiring import retirements
 
 __all__ = [
     "DELIVERY_TIMEOUT",
@@ -31,5 +32,6 @@ __all__ = [
     "judge",
     "moved",
     "render",
+    "retirements",
     "show_moved",
 ]

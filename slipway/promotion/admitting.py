@@ -55,4 +55,4 @@ def _recorded(access: Access, environment: str) -> Collection[str]:
 
 
 def _images(entries: Iterable[Entry]) -> Sequence[str]:
-    return sorted({f"{entry.record.image}@{entry.record.digest}" for entry in entries})
+    return sorted({f"{entry.record.image}@{entry.record.digest}" for entry in entries if not entry.record.retired})

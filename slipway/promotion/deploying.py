@@ -40,7 +40,7 @@ def render(access: Access, wanted: Sequence[Record]) -> tuple[Entry, ...]:
                 partial(
                     records.render,
                     record,
-                    source.values(record.service, record.environment),
+                    {} if record.retired else source.values(record.service, record.environment),
                     tier=access.settings.environment(record.environment).tier,
                     chart=source.chart(record.chart or records.CHART),
                     helm_program=access.helm,

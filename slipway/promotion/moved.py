@@ -22,6 +22,7 @@ class Moved:
         version: The version that runs now.
         digest: The digest of its image.
         changed: Whether its record is another one now.
+        retired: Whether it runs no more.
     """
 
     service: str
@@ -29,6 +30,7 @@ class Moved:
     version: str
     digest: str
     changed: bool
+    retired: bool = False
 
 
 def moved(records: Iterable[Record], before: Mapping[str, str], changed: Container[str]) -> tuple[Moved, ...]:
@@ -40,7 +42,8 @@ def moved(records: Iterable[Record], before: Mapping[str, str], changed: Contain
         changed: The services whose records are other ones now.
     """
     return tuple(
-        Moved(each.service, before.get(each.service, ""), each.version, each.digest, each.service in changed) for each in records
+        Moved(each.service, before.get(each.service, ""), each.version, each.digest, each.service in changed, each.retired)
+        for each in records
     )
 
 
@@ -52,5 +55,5 @@ def show(services: Iterable[Moved], console: Console) -> None:
     for column in ("  SERVICE", "BEFORE", "NOW", "DIGEST"):
         table.add_column(column, no_wrap=True)
     for each in services:
-        table.add_row(f"  {each.service}", each.before or "-", each.version, each.digest[:19])
+        table.add_row(f"  {each.service}", each.before or "-", "retired" if each.retired else each.version, each.digest[:19])
     console.print(table)

@@ -49,11 +49,29 @@ def _judge(
 ) -> Iterable[Refusal]:
     for record in wanted:
         had = former[record.environment].get(record.service)
-        if record.chart != records.CHART or (had and had.chart != records.CHART):
+        if not {one.chart for one in (record, had) if one} <= {records.CHART, records.RETIRED}:
             allowed = "the services; a store stays what it was when the instance was made"
             yield Refusal("stores", f"{record.service} in {record.environment} is a store", allowed)
             continue
+        if record.retired and scene.kind not in returning.BACK:
+            yield from _retired(scene, record, had)
         yield from policy.judge_deploy(scene.ledger.policy, _facts(scene, record, had, restored))
+
+
+def _retired(scene: Scene, record: Record, had: Record | None) -> Iterable[Refusal]:
+    """Why a service is not at its end: it does not run, the commit has it, or has never had it."""
+    app, commit, where = scene.ledger.kitchen.app, record.source_commit, f"{record.service} in {record.environment}"
+    wrong = ""
+    if had is None:
+        wrong = f"{where} has never run"
+    elif (record.version, record.image, record.digest) != (had.version, had.image, had.digest):
+        wrong = f"{where} ran {had.version}, and this ends {record.version}"
+    elif app.blobs(commit, f"services/{record.service}/"):
+        wrong = f"commit {commit[:9]} has services/{record.service}"
+    elif not app.contains(commit, had.source_commit):
+        wrong = f"{where} comes from {had.source_commit[:9]}, which {commit[:9]} does not have, so it is not gone from there"
+    if wrong:
+        yield Refusal("retired", wrong, "the end of what runs, by a commit after it that has no folder of the service any more")
 
 
 def _facts(scene: Scene, record: Record, had: Record | None, restored: Callable[[Record], bool]) -> policy.Deploy:

@@ -9,6 +9,7 @@ from slipway.locks import Lock
 from slipway.policy import Refusal
 from slipway.receive import entries
 from slipway.receive.scene import Scene, is_commit, paths, some
+from slipway.records import Record
 
 
 def judge(scene: Scene) -> Iterable[Refusal]:
@@ -34,14 +35,22 @@ def _lock(scene: Scene, path: str, content: bytes) -> Iterable[Refusal]:
         yield Refusal("origin", f"{lock.commit[:9]} is not on {lock.branch}", "a lock of a commit of the release's branch")
     tried = [gate.after for gate in scene.ledger.policy.approvals.values() if gate.after in scene.ledger.environments]
     running = [record for name in tried for record in scene.running(name).values() if record.chart == records.CHART]
-    if absent := sorted({record.service for record in running} - {one.service for one in lock.services}):
-        yield Refusal("lock", f"it lacks {some(absent)}", "a lock of every service")
+    named = {one.service for one in lock.services}
+    absent = sorted({one.service for one in running if one.service not in named and not _gone(scene, lock, one)})
+    if absent:
+        yield Refusal("lock", f"it lacks {some(absent)}", "a lock of every service that its commit has")
     for one in lock.services:
         if not app.contains(lock.commit, one.source_commit):
             wrong = f"{one.service} comes from {one.source_commit[:9]}, which {lock.commit[:9]} does not have"
             yield Refusal("origin", wrong, "artifacts of commits that the lock's commit contains")
     yield from entries.strangers(scene.ledger.kitchen, lock.services)
     yield from _versions(scene, lock)
+
+
+def _gone(scene: Scene, lock: Lock, record: Record) -> bool:
+    """Whether the commit of a lock comes after what runs of a service, and has no folder of it any more."""
+    app = scene.ledger.kitchen.app
+    return app.contains(lock.commit, record.source_commit) and not app.blobs(lock.commit, f"services/{record.service}/")
 
 
 def _versions(scene: Scene, lock: Lock) -> Iterable[Refusal]:

@@ -80,7 +80,7 @@ def parse(path: str, content: bytes) -> Record:
     for name, pattern in {"source_commit": _COMMIT, "chart": _WORD, "service": _WORD, "digest": _DIGEST}.items():
         if not pattern.fullmatch(getattr(record, name)):
             raise Unreadable(f"{path}: {getattr(record, name)!r} is no {name}")
-    if record.chart == records.CHART and not versions.parse(record.version):  # a store's is its maker's
+    if (record.retired or record.chart == records.CHART) and not versions.parse(record.version):  # a store's is its maker's
         raise Unreadable(f"{path}: {record.version!r} is no version")
     return record
 

@@ -20,8 +20,9 @@ class Part:
     """One service of what is approved, beside what runs where it is approved for.
 
     Attributes:
+        version: The version that will run; empty for a service that ends with the release.
         now: The version that runs there; empty for none.
-        differs: What will be another: "image", "chart", "configuration"; empty when nothing will.
+        differs: What will be another: "image", "chart", "configuration", or "new" or "retired"; empty when nothing will.
     """
 
     service: str
@@ -92,7 +93,10 @@ def approve(settings: Settings, release: str, *, lock: str = "", user: str) -> A
             raise Refused(refusals)
         approval = locks.Approval(release, chosen.hash, user, state.now())
         known = any((one.lock, one.by) == (approval.lock, user) for one in there.approvals)
-        told.append(_told(there, chosen, gate, user, authors))
+        ends = there.ends(mine, chosen, gate.environment)
+        over = tuple(Part(one.service, "", "", one.source_commit, one.version, "retired") for one in ends)
+        made = _told(there, chosen, gate, user, authors)
+        told.append(replace(made, services=(*made.services, *over)))
         trailers = {"Kind": "approval", "Release": release, "Lock": chosen.hash, "Approved-By": user, "Triggered-By": user}
         return gitops.Commit() if known else gitops.Commit(files=approval.files, trailers=trailers)
 
@@ -147,7 +151,7 @@ def show(made: Approved, console: Console) -> None:
     for column in ("  SERVICE", "VERSION", "DIGEST", "COMMIT", f"NOW IN {made.environment.upper()}", "DIFFERS"):
         table.add_column(column, no_wrap=True)
     for part in made.services:
-        cells = (f"  {part.service}", part.version, part.digest[:19], part.source_commit[:9], part.now or "-")
+        cells = (f"  {part.service}", part.version or "-", part.digest[:19] or "-", part.source_commit[:9], part.now or "-")
         table.add_row(*cells, part.differs or "-")
     console.print(table)
     if not made.tried:

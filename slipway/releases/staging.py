@@ -112,15 +112,17 @@ def bring(
         Refused: The policy forbids it.
         PromotionFailed: The environment did not come to run it, and was taken back.
     """
+    gitops.patiently(access.app, access.fetch)
     there = state.look(access)
     # The same artifacts are the same lock, however often they were built: the file says when that was first.
     lock = there.lock(lock.hash) or lock
     environment = state.gate(access.settings).after
+    mine = tuple(replace(record, environment=environment, release=lock.release, lock=lock.hash) for record in records)
     change = Change(
         environment=environment,
         kind=KINDS[how],
         branch=lock.branch,
-        records=tuple(replace(record, environment=environment, release=lock.release, lock=lock.hash) for record in records),
+        records=(*mine, *there.ends(access, lock, environment)),
         how=how,
         release=lock.release,
         lock=lock.hash,
@@ -129,7 +131,7 @@ def bring(
         files=lock.files,
         reason=f"Deploy {lock.release}",
     )
-    done = promotion.deploy(access, change, phase=phase, run=run)
+    done = promotion.deploy(access, change, phase=phase, run=run, fetched=True)
     result = _tell(access, environment, lock, done.commit, run=run, triggered_by=triggered_by)
     return Staged(environment, lock, done.commit, result.commit, done.made, done.changed)
 

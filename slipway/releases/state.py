@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway import git, gitops, locks, oci, policy, runs, versions
+from slipway import git, gitops, locks, oci, policy, promotion, runs, versions
 from slipway.access import Access
 from slipway.errors import SlipwayError, UsageError
 from slipway.gitops import Entry, Record
@@ -53,6 +53,13 @@ class State:
         """What an environment records of each service; stores are delivered with the platform, not with a release."""
         mine = (entry.record for (name, _), entry in self.entries.items() if name == environment)
         return {record.service: record for record in mine if record.chart == gitops.CHART}
+
+    def ends(self, access: Access, lock: Lock, environment: str) -> tuple[Record, ...]:
+        """The records that end what an environment runs and a lock no longer has; the mirror has the lock's commit."""
+        named = {one.service for one in lock.services}
+        there = [entry.record for (name, service), entry in self.entries.items() if name == environment and service not in named]
+        made = promotion.retirements(access.mirror, lock.commit, lock.branch, there)
+        return tuple(replace(record, release=lock.release, lock=lock.hash) for record in made)
 
     def lock(self, named: str) -> Lock | None:
         """The lock of that hash."""

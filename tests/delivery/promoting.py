@@ -33,7 +33,7 @@ from tests.delivery import receiving
 from tests.delivery.receiving import NONPROD, PROD, Site, digest
 from tests.unit import fakes
 
-# A chart in a few lines: one Deployment, and what it is told.
+# A chart in a few lines: one Deployment, unless the service is retired, and what it is told.
 HELM = f"""#!{sys.executable} -IS
 import json, sys
 service, chart, environment, kubernetes = sys.argv[2], sys.argv[3], sys.argv[5], sys.argv[7]
@@ -45,7 +45,8 @@ labels = {{"app.kubernetes.io/name": service}}
 template = {{"metadata": {{"labels": labels}}, "spec": {{"containers": [container]}}}}
 notes = {{"version": values["version"], "commit": values["commit"]}}
 spec = {{"replicas": 1, "selector": {{"matchLabels": labels}}, "template": template}}
-print(json.dumps({{"kind": "Deployment", "metadata": {{**meta, "annotations": notes}}, "spec": spec}}))
+if not chart.endswith("/retired"):
+    print(json.dumps({{"kind": "Deployment", "metadata": {{**meta, "annotations": notes}}, "spec": spec}}))
 print("---")
 if "migrations" in values:
     print(json.dumps({{"kind": "Job", "metadata": {{**meta, "name": service + "-migrate-" + values["migrations"]}}}}))

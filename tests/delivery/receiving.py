@@ -370,7 +370,7 @@ def begin(folder: Path, keys: Path, helm: Path, secrets: credentials.Secrets) ->
     site.git("init", "-q", "-b", "main")
     files = {
         f"charts/{chart}/{name}": content
-        for chart in ("microservice", "valkey")
+        for chart in ("microservice", "retired", "valkey")
         for name, content in {"Chart.yaml": f"name: {chart}\nversion: 1.0.0\n", "templates/all.yaml": "one"}.items()
     }
     for service in SERVICES:

@@ -253,6 +253,87 @@ def test_checks_that_could_not_be_made_say_nothing_of_the_commit(line: Line, mon
     assert line.verdict(commit) == {}
 
 
+def folder(line: Line, commit: str) -> dict[str, str | None]:
+    """What removes the folder of catalog from a commit."""
+    return dict.fromkeys(git.tree(line.world.site.tree, commit, "services/catalog"))
+
+
+@hooked
+def test_a_service_whose_folder_is_gone_is_retired_where_the_branch_comes_to_and_comes_back_with_it(line: Line) -> None:
+    site, before = line.world.site, {name: line.world.record(name, "catalog") for name in ("dev", "qa")}
+    cart = line.world.entry("dev", "cart")
+    commit = line.develop(folder(line, site.tip("develop")))
+    made = line.run("develop")
+    assert (made.state, made.retired, made.removed, line.built) == ("passed", ("catalog",), (), []), made.trouble
+    assert "catalog retired" in made.verdict
+    for name in ("dev", "qa"):
+        entry = line.world.entry(name, "catalog")
+        assert (entry.record.retired, entry.record.source_commit, entry.record.digest) == (True, commit, before[name].digest)
+        assert [item["kind"] for item in entry.manifests] == ["ConfigMap"]
+    assert line.world.entry("dev", "cart") == cart
+    assert not line.world.record("stage", "catalog").retired
+    head = line.world.head("dev")
+    again = line.run("develop")
+    assert (again.state, again.retired, line.world.head("dev")) == ("passed", (), head)
+
+    site.git("checkout", "--quiet", f"{commit}^", "--", "services/catalog")
+    files = {path: (site.tree / path).read_text() for path in git.tree(site.tree, f"{commit}^", "services/catalog")}
+    back = line.develop(files)
+    made = line.run("develop")
+    assert (made.state, made.built) == ("passed", ("catalog",)), made.trouble
+    assert {line.world.record(name, "catalog").source_commit for name in ("dev", "qa")} == {back}
+    assert not line.world.record("dev", "catalog").retired
+
+
+@hooked
+def test_what_a_feature_branch_retired_is_back_when_develop_comes_again(line: Line) -> None:
+    commit = line.develop(folder(line, line.world.site.tip("develop")), branch="feature/x")
+    made = line.run("feature/x", commit, requested="dev")
+    assert (made.state, made.retired, line.world.record("dev", "catalog").retired) == ("passed", ("catalog",), True), made.trouble
+    assert not line.world.record("qa", "catalog").retired
+    commit = line.develop({CART: "better"})
+    made = line.run("develop")
+    assert made.state == "passed", made.trouble
+    back = line.world.record("dev", "catalog")
+    assert (back.retired, back.source_commit, back.branch) == (False, commit, "develop")
+
+
+def test_a_branch_that_does_not_have_a_service_yet_leaves_it_alone(line: Line) -> None:
+    early = line.world.site.tip("develop")
+    line.develop(
+        {"services/reviews/main.py": "new"}
+        | {
+            f"services/reviews/{part}": "a: 1\n"
+            for name in ("dev", "qa", "stage", "prod")
+            for part in (f"envs/{name}.yaml", f"helm/{name}-values.yaml")
+        }
+    )
+    assert line.run("develop").built == ("reviews",)
+    line.world.site.branch("work", early)
+    line.world.put("feature/y", commit := line.world.site.commit({CART: "mine"}))
+    made = line.run("feature/y", commit, requested="dev")
+    assert (made.state, made.removed, made.retired) == ("passed", ("reviews",), ()), made.trouble
+    assert "reviews not in this commit, and left alone" in made.verdict
+    assert not line.world.record("dev", "reviews").retired
+
+
+def test_a_run_of_one_service_retires_no_other(line: Line) -> None:
+    line.develop(folder(line, line.world.site.tip("develop")))
+    assert line.run("develop", services=["cart"]).state == "passed"
+    assert not line.world.record("dev", "catalog").retired
+
+
+@hooked
+def test_what_was_rolled_back_to_is_not_retired_again_by_itself(line: Line) -> None:
+    former, head = line.world.entry("dev", "catalog"), line.world.head("dev")
+    line.develop(folder(line, line.world.site.tip("develop")))
+    line.run("develop")
+    back = Change("dev", "rollback", "", entries=(former,), how="rollback", restores=head, triggered_by="developer")
+    promotion.deploy(line.world.access, back, phase=line.world.phase)
+    assert line.run("develop").state == "passed"
+    assert line.world.entry("dev", "catalog") == former
+
+
 @hooked
 def test_a_feature_branch_is_built_and_deployed_nowhere_unless_asked_for(line: Line) -> None:
     commit = line.develop({CATALOG: "mine"}, branch="feature/x")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from slipway import locks, oci, promoting, releases
+from slipway import git, locks, oci, promoting, promotion, releases
 from slipway.errors import UsageError
+from slipway.progress import Phase
 from slipway.promoting import Asked, Promoted
-from slipway.promotion import PromotionFailed, Refused
+from slipway.promotion import Change, PromotionFailed, Refused
 from tests.delivery import releasing
 from tests.delivery.receiving import NONPROD, SERVICES
 from tests.delivery.releasing import Start, World
@@ -229,6 +230,24 @@ def test_one_service_is_promoted_and_the_others_stay(world: World, in_dev: str) 
     promote(world, "qa", services=("cart",))
     assert world.record("qa", "cart").version == "0.2.0-dev.1"
     assert world.record("qa", "catalog").version == "0.1.0"
+
+
+def test_what_dev_has_retired_ends_in_qa_too_and_not_when_one_service_is_named(world: World) -> None:
+    branch = "feature/gone"
+    gone = dict.fromkeys(git.tree(world.site.tree, world.site.tip("develop"), "services/catalog"))
+    commit = world.change(branch, {**gone, "services/cart/envs/qa.yaml": "a: 7\n"})
+    pipeline = world.open(world.settings)
+    pipeline.fetch()
+    over = promotion.retirements(pipeline.mirror, commit, branch, [world.record("dev", "catalog")])
+    cart = world.artifact("dev", "cart", commit, branch, "0.2.0-gone.1")
+    change = Change("dev", "request", branch, (cart, *over), how="request", triggered_by="developer", reason="Deploy")
+    promotion.deploy(pipeline, change, phase=Phase("dev"))
+    promote(world, "qa", services=("cart",))
+    assert not world.record("qa", "catalog").retired
+    made = promote(world, "qa")
+    assert (world.record("qa", "catalog").retired, world.record("qa", "catalog").source_commit) == (True, commit)
+    assert "retired" in printed(made)
+    assert promote(world, "qa").made is False
 
 
 def test_two_promotions_at_once_are_two_commits_and_none_is_lost(world: World, in_dev: str) -> None:

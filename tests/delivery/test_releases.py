@@ -11,8 +11,9 @@ import yaml
 from rich.console import Console
 
 import cli
-from slipway import git, locks, oci, releases
+from slipway import git, locks, oci, promoting, releases, rollback
 from slipway.errors import SlipwayError, UsageError
+from slipway.progress import Phase
 from slipway.promotion import Refused
 from tests.delivery import releasing
 from tests.delivery.receiving import PROD, SERVICES
@@ -47,8 +48,6 @@ def approve(world: World, release: str = "v0.2.0", user: str = "lead", lock: str
 
 
 def to_prod(world: World, release: str = "v0.2.0") -> None:
-    from slipway import promoting
-
     asked = promoting.Asked(to="prod", release=release, user="developer")
     promoting.promote(world.settings, asked, progress=world.progress)
 
@@ -204,6 +203,45 @@ def test_an_approval_names_the_whole_lock_and_is_signed_by_whoever_gives_it(worl
 def test_an_approval_shows_what_prod_will_get(world: World) -> None:
     parts = {part.service: part for part in approve(world).services}
     assert (parts["catalog"].now, parts["catalog"].differs) == ("0.1.0", "image")
+
+
+def without_catalog(world: World) -> str:
+    """A commit of the release's branch that has no catalog any more, and that stage runs."""
+    branch = "release/v0.2.0"
+    gone = git.tree(world.site.bare("app"), world.site.tip(branch), "services/catalog")
+    commit = world.change(branch, dict.fromkeys(gone), runs=False)
+    world.note(commit)
+    pipeline = world.open(world.settings)
+    pipeline.fetch()
+    cart = [world.artifact("stage", "cart", commit, branch, "0.2.0-rc.9")]
+    releases.stage(pipeline, commit, branch, cart, version="0.2.0-rc.9", phase=Phase("stage"), triggered_by="developer")
+    return commit
+
+
+@after_cut
+def test_a_release_ends_what_it_no_longer_has_in_stage_and_in_prod_and_a_rollback_brings_it_back(world: World) -> None:
+    had = {service: world.records()["prod", service].files for service in SERVICES}
+    commit = without_catalog(world)
+    over = world.record("stage", "catalog")
+    assert (over.retired, over.source_commit, over.release) == (True, commit, "v0.2.0")
+    assert [one.service for one in world.state().lock(over.lock).services] == ["cart"]  # type: ignore[union-attr]
+    given = approve(world)
+    assert [(part.service, part.version, part.differs) for part in given.services if part.service == "catalog"] == [
+        ("catalog", "", "retired")
+    ]
+    assert "retired" in printed(given)
+    before = world.commits()
+    to_prod(world)
+    assert len(world.commits()) == len(before) + 1
+    assert (world.record("prod", "catalog").retired, world.record("prod", "cart").release) == (True, "v0.2.0")
+    assert list(world.state().services("prod")) == ["cart"]
+    after = world.commits()
+    to_prod(world)
+    assert world.commits() == after, "doing it again changes nothing"
+    rollback.rollback(world.settings, "prod", user="developer", progress=world.progress)
+    assert {service: world.records()["prod", service].files for service in SERVICES} == had
+    again = rollback.rollback(world.settings, "prod", to="0.2.0", user="developer", progress=world.progress)
+    assert (again.made, world.record("prod", "catalog").retired) == (True, True)
 
 
 @after_cut

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from slipway import scaffold
+from slipway import applications, scaffold
 from slipway.settings import Settings
-from tests.e2e import delivering, ledger, train
+from tests.e2e import ledger, train
 from tests.e2e.conftest import Instance, fetch
 from tests.e2e.developing import Run, Workspace
 from tests.e2e.ledger import Sight
@@ -18,12 +18,12 @@ from tests.e2e.ledger import Sight
 
 @dataclass(frozen=True)
 class Fifth:
-    """What happened to it, in order; a sight of everything after each step.
+    """How it came; a sight of everything after each step.
 
     Attributes:
         before: Before anything: dev runs what develop has.
         made: After its folder was pushed, with the wish to run in dev.
-        removed: After its folder was removed again on the same branch, with the same wish.
+        work: The working tree that it was pushed from.
     """
 
     name: str
@@ -31,14 +31,27 @@ class Fifth:
     commit: str
     before: Sight
     made: Sight
-    removed: Sight
     came: Run
+    work: Workspace
+
+
+@dataclass(frozen=True)
+class Gone:
+    """How it went.
+
+    Attributes:
+        commit: The commit on the same branch that has no folder of it, pushed with the same wish.
+        after: What there was then.
+    """
+
+    commit: str
+    after: Sight
     went: Run
 
 
 @pytest.fixture(scope="module")
 def fifth(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Fifth:
-    """A service that came and whose folder went; it stays in dev."""
+    """A service that came."""
     folder, name = tmp_path_factory.mktemp("fifth"), f"reviews-{secrets.token_hex(2)}"
     branch = f"feature/{name}"
     instance.invoke("ci", "--ref", "develop", "--to", "dev", timeout=train.FOLLOWED)
@@ -49,13 +62,19 @@ def fifth(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Fifth
     work.commit(f"Add {name}")
     commit = work.push(branch, options=["deploy=dev"])
     came = train.passed(instance, commit, branch)
-    made = ledger.look(instance)
+    return Fifth(name, branch, commit, before, ledger.look(instance), came, work)
 
-    own = sorted(file for file in (work.folder / "services" / name).rglob("*") if file.is_file())
-    work.edit({file.relative_to(work.folder).as_posix(): None for file in own})
-    work.commit(f"Remove {name}")
-    went = train.passed(instance, work.push(branch, options=["deploy=dev"]), branch)
-    return Fifth(name, branch, commit, before, made, ledger.look(instance), came, went)
+
+@pytest.fixture(scope="module")
+def gone(instance: Instance, fifth: Fifth) -> Gone:
+    """Its end: what asks for this stands behind all that looks at it while it runs."""
+    work, folder = fifth.work, fifth.work.folder
+    own = sorted(file for file in (folder / "services" / fifth.name).rglob("*") if file.is_file())
+    work.edit({file.relative_to(folder).as_posix(): None for file in own})
+    work.commit(f"Remove {fifth.name}")
+    commit = work.push(fifth.branch, options=["deploy=dev"])
+    went = train.passed(instance, commit, fifth.branch)
+    return Gone(commit, ledger.look(instance), went)
 
 
 def test_it_runs_in_dev_with_records_that_the_pipeline_made(fifth: Fifth) -> None:
@@ -109,14 +128,43 @@ def test_whoever_looks_sees_it_like_the_others(instance: Instance, fifth: Fifth)
     assert json.loads(instance.invoke("images.sbom", fifth.name, "--env", "dev").stdout)["bomFormat"] == "CycloneDX"
 
 
-def test_the_end_of_its_folder_is_reported_and_leaves_it_running(instance: Instance, fifth: Fifth) -> None:
-    assert f"{fifth.name} not in this commit, and left alone" in fifth.went.said["verdict"]
-    assert fifth.removed.records == fifth.made.records
-    assert fifth.made.moved(fifth.removed, instance.settings.environments) == set()
-    assert delivering.entry(instance, "dev", fifth.name).record == fifth.made.records["dev", fifth.name]
-    assert fetch(f"{instance.url(fifth.name, 'dev')}/version").status == 200
-
-
 def test_it_cannot_reach_stage_from_its_branch(instance: Instance, fifth: Fifth) -> None:
     said = instance.invoke("ci", "--ref", f"{fifth.branch}@{fifth.commit}", "--to", "stage", check=False, timeout=train.FOLLOWED)
     assert (said.code, "rule 'branches'" in said.stdout + said.stderr) == (1, True), said
+
+
+def test_the_end_of_its_folder_retires_it_and_moves_nothing_else(instance: Instance, fifth: Fifth, gone: Gone) -> None:
+    key, everywhere = ("dev", fifth.name), instance.settings.environments
+    assert f"{fifth.name} retired" in gone.went.said["verdict"], gone.went.said
+    record, had = gone.after.records[key], fifth.made.records[key]
+    assert (record.retired, record.source_commit, record.branch) == (True, gone.commit, fifth.branch)
+    assert (record.version, record.digest) == (had.version, had.digest)
+    others = {name: one for name, one in gone.after.records.items() if name != key}
+    assert others == {name: one for name, one in fifth.made.records.items() if name != key}
+    assert fifth.made.moved(gone.after, everywhere) == {key}
+    changed = fifth.made.changed(gone.after, everywhere)
+    assert {name for name in changed if fifth.name not in name} == set()
+    assert gone.after.commits["gitops-prod"] == fifth.made.commits["gitops-prod"]
+
+
+def test_nothing_is_left_of_it_but_the_word_that_it_was_retired(instance: Instance, fifth: Fifth, gone: Gone) -> None:
+    assert gone.after.pods["dev", fifth.name] == frozenset()
+    left = {name for name in gone.after.written if fifth.name in name}
+    assert left == {f"dev/ConfigMap/{fifth.name}-retired"}
+    config = instance.kube.get("ConfigMap", f"{fifth.name}-retired", namespace="dev")
+    assert config
+    assert gone.commit in config["data"]["retired"]
+    app = next(one for one in applications.applications(instance.kube) if (one.environment, one.service) == ("dev", fifth.name))
+    assert (app.retired, app.sync, app.health) == (True, "Synced", "Healthy")
+
+
+def test_whoever_looks_does_not_see_it_any_more_but_in_the_history(instance: Instance, fifth: Fifth, gone: Gone) -> None:
+    seen = instance.json("status")
+    assert seen["state"] == "healthy", seen["trouble"]
+    assert fifth.name not in {row["service"] for row in seen["services"]}
+    assert fifth.name not in {row["service"] for row in instance.json("board")["services"]}
+    assert f"{fifth.name}.dev" not in instance.json("urls", "--all")
+    assert fifth.name not in json.dumps(instance.json("diff", "dev", "qa", check=False))
+    said = instance.invoke("explain", fifth.name, "dev", check=False)
+    assert (said.code, f"{fifth.name} is retired in dev since commit {gone.commit[:9]}" in said.stderr) == (2, True), said
+    assert '"chart": "retired"' in json.dumps(instance.json("history", "dev"))

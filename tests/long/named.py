@@ -7,6 +7,7 @@ from collections.abc import Mapping
 _RECEIVE = "tests/delivery/test_receive.py::test_"
 _APPLICATION = "tests/delivery/test_receive_application.py::test_"
 _BACK = "tests/delivery/test_receive_back.py::test_"
+_RETIRED = "tests/delivery/test_receive_retired.py::test_"
 _PROMOTION = "tests/delivery/test_promotion.py::test_"
 
 # --- the rules of the Git server, in its hooks as tests/delivery runs them; and what Slipway sees to itself
@@ -37,6 +38,7 @@ RULES: Mapping[str, str] = {
     "removed": f"{_RECEIVE}a_record_is_never_removed[names0]",
     "repository": f"{_APPLICATION}a_repository_that_no_rule_knows_takes_nothing",
     "results": f"{_APPLICATION}how_a_run_ended_is_said_in_one_way",
+    "retired": f"{_RETIRED}a_service_whose_folder_is_there_is_not_retired",
     "rollback": f"{_RECEIVE}a_rollback_needs_what_really_ran_there",
     "signature": f"{_RECEIVE}a_commit_without_a_signature_is_refused",
     "stage": f"{_RECEIVE}a_stage_result_says_what_stage_runs",

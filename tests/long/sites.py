@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 _RECEIVE = "tests/delivery/test_receive.py::test_"
+_RETIRED = "tests/delivery/test_receive_retired.py::test_"
 _APPLICATION = "tests/delivery/test_receive_application.py::test_"
 
 # "RULE: what it says", a pattern; and the test that notices when it says so no more.
@@ -64,6 +65,11 @@ SITES: Mapping[str, str] = {
         f"trailers: its trailer {name} does not say": f"{_RECEIVE}a_commit_of_a_release_says_which[{name}]"
         for name in ("Release", "Lock")
     },
+    # the end of a service
+    "retired: has never run": f"{_RETIRED}what_never_ran_is_not_retired",
+    "retired: and this ends": f"{_RETIRED}an_end_says_what_ran[told0]",
+    "retired: has services/": f"{_RETIRED}a_service_whose_folder_is_there_is_not_retired",
+    "retired: so it is not gone": f"{_RETIRED}a_branch_that_never_had_what_runs_does_not_retire_it",
     # what the policy says of a lock, of a merge and of a release's name
     "lock: names no lock": f"{_RECEIVE}prod_takes_nothing_without_a_lock",
     "lock: are not what the lock": f"{_RECEIVE}prod_takes_what_the_lock_says_and_nothing_near_it",

@@ -118,3 +118,10 @@ def test_a_cluster_without_argo_cd_has_no_applications() -> None:
             raise UnknownKind("no such kind")
 
     assert applications(cast(Kube, Bare())) == []
+
+
+def test_a_service_is_retired_when_only_the_word_of_it_is_to_stay() -> None:
+    word = {"kind": "ConfigMap", "name": "catalog-retired"}
+    assert not parse(item()).retired
+    assert parse(item(resources=[word, {"kind": "Deployment", "name": "catalog", "requiresPruning": True}])).retired
+    assert not parse(item(resources=[{**word, "requiresPruning": True}, {"kind": "Deployment", "name": "catalog"}])).retired

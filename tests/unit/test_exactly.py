@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,3 +177,14 @@ def test_a_pod_that_has_ended_is_not_left() -> None:
     evicted = pod("old", f"localhost:5001/catalog@{FORMER}")
     evicted["status"]["phase"] = "Failed"
     assert judge(deployment(), *SETS, pod(), evicted) == Ready({"catalog": DIGEST})
+
+
+def retired() -> Entry:
+    config = {"kind": "ConfigMap", "metadata": {"name": "catalog-retired", "namespace": "dev"}}
+    return Entry(replace(entry().record, chart="retired"), {}, [config])
+
+
+def test_a_retired_service_has_arrived_when_nothing_of_it_runs() -> None:
+    assert judge(wanted=retired()) == Ready({"catalog": DIGEST})
+    assert judge(deployment(), wanted=retired()) == Pending("catalog: its Deployment is still there")
+    assert judge(pod(), wanted=retired()) == Pending("catalog: 1 pod(s) of it still there")

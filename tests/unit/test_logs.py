@@ -75,7 +75,7 @@ def test_a_service_that_the_pipeline_brought_from_a_branch_has_a_log_too(
     settings: Settings, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Kube, "healthy", lambda _: True)
-    monkeypatch.setattr(applications, "applications", lambda _: [SimpleNamespace(service="reviews")])
+    monkeypatch.setattr(applications, "applications", lambda _: [SimpleNamespace(service="reviews", retired=False)])
     ask(settings, service="reviews", environment="dev")
     assert len(calls) == 1
     with pytest.raises(UsageError, match=r"no service 'ratings'; valid: .*catalog.*reviews"):

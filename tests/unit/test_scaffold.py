@@ -172,5 +172,6 @@ def test_it_says_how_to_go_on_and_how_to_be_rid_of_it(checkout: Settings) -> Non
         "./invoke push --to dev",
         "./invoke up",
         "git rm -r services/reviews",
+        "the pipeline retires the service",
     ):
         assert command in screen.text

@@ -351,6 +351,22 @@ def test_a_node_that_is_not_ready_is_said_first(world: World) -> None:
     assert world.seen().trouble.startswith("The node is not ready: Ready is False: container runtime is down")
 
 
+def test_a_retired_service_is_listed_nowhere_once_it_is_gone(world: World) -> None:
+    over = application("catalog", "dev", resources=[{"kind": "ConfigMap", "name": "catalog-retired"}])
+    world.replace(over)
+    assert any(row.environment == "dev" for row in world.seen().services), "its Deployment is still there"
+    world.replace(application("cart", "dev"), workload("cart", "dev"))
+    world.kube.objects = [
+        item
+        for item in world.kube.objects
+        if (item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) != ("Deployment", "dev", "catalog")
+    ]
+    seen = world.seen()
+    assert (seen.state, [row.service for row in seen.services if row.environment == "dev"]) == ("healthy", ["cart"])
+    assert "catalog.dev" not in seen.service_urls
+    assert "catalog.qa" in seen.service_urls
+
+
 def test_the_runner_says_what_it_does_and_how_the_last_run_ended(world: World) -> None:
     run = runs.new(world.settings, branch="feature/x", commit="c0ffee0123" * 4, pusher="developer", when=1000.0)
     recorder = runs.Recorder(world.settings, run)
