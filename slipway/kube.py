@@ -278,7 +278,7 @@ class Kube:
             running: Any = kubernetes.stream.stream(
                 ask, pod, namespace, command=list(argv), container=container, _preload_content=False, **channels
             )
-            with closing(running):
+            with closing(running), _released(running.sock):
                 running.run_forever(timeout=timeout)
                 if running.is_open():
                     raise KubeError(f"{what} did not end within {timeout:g} s.")
@@ -397,3 +397,12 @@ def _reason(error: Any) -> str:
         return json.loads(error.body)["message"]
     except (ValueError, KeyError, TypeError):
         return str(error).splitlines()[0]
+
+
+@contextmanager
+def _released(web_socket: Any) -> Generator[None]:
+    """Close a web socket's own socket after the block: once the server has closed its side, the library leaves it open."""
+    try:
+        yield
+    finally:
+        web_socket.shutdown()

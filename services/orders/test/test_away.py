@@ -192,6 +192,7 @@ def test_a_crowd_that_holds_every_connection_leaves_it_ready(
 ) -> None:
     monkeypatch.setattr(database, "MAX_WAITING", 2)
     shop = start(url, database_seconds=30, pool_size=1)
+    assert until(shop, place).status_code == 201  # from here on, its connection is there
     with ThreadPoolExecutor(3) as pool:
         with sql.transaction():
             sql.execute("LOCK TABLE orders IN SHARE MODE")  # which may be read
