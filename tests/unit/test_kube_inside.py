@@ -34,9 +34,13 @@ class Program:
 
     def __init__(self, out: str = "", err: str = "", code: Any = 0, *, ends: bool = True) -> None:
         self.out, self.err, self.code, self.ends, self.closed = out, err, code, ends, False
+        self.released, self.sock = False, self
 
     def run_forever(self, timeout: float) -> None:
         assert timeout > 0
+
+    def shutdown(self) -> None:
+        self.released = True
 
     def is_open(self) -> bool:
         return not self.ends
@@ -120,7 +124,7 @@ def run(kube: Kube, program: Program | Exception, monkeypatch: pytest.MonkeyPatc
 def test_what_a_program_prints_comes_back(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program("7\n", "NOTICE: hm")
     assert run(kube, program, monkeypatch) == "7\n"
-    assert program.closed
+    assert (program.closed, program.released) == (True, True)
 
 
 @pytest.mark.parametrize(
