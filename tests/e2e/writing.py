@@ -16,7 +16,7 @@ from slipway import access, credentials, git, gitops, promotion, records, shell
 from slipway.access import Access
 from slipway.errors import SlipwayError
 from slipway.progress import Phase
-from slipway.promotion import Change
+from slipway.promotion import Change, deploying
 from slipway.settings import ROOT, load
 from tests.e2e import delivering
 from tests.e2e.conftest import Instance
@@ -97,6 +97,6 @@ def refusal(pipeline: Access, change: Change) -> str:
     """What the Git server, and nobody before it, says against a change: the tasks that make it ask nobody."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SlipwayError, match="refused the push of pipeline") as caught:
         for asked in ("judge", "untraced"):
-            patch.setattr(promotion.deploying, asked, lambda *_: ())
+            patch.setattr(deploying, asked, lambda *_: ())
         promotion.deploy(pipeline, change, phase=Phase("try"))
     return str(caught.value)

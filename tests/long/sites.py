@@ -70,6 +70,10 @@ SITES: Mapping[str, str] = {
     "retired: and this ends": f"{_RETIRED}an_end_says_what_ran[told0]",
     "retired: has services/": f"{_RETIRED}a_service_whose_folder_is_there_is_not_retired",
     "retired: so it is not gone": f"{_RETIRED}a_branch_that_never_had_what_runs_does_not_retire_it",
+    # the versions of a lock
+    r"version: does not lead to \S+$": f"{_RECEIVE}a_lock_bears_versions_that_lead_to_its_release_or_that_ran_before",
+    "version: and never ran here": f"{_RECEIVE}a_lock_bears_versions_that_lead_to_its_release_or_that_ran_before",
+    "version: is another image already": f"{_RECEIVE}a_lock_bears_versions_that_lead_to_its_release_or_that_ran_before",
     # what the policy says of a lock, of a merge and of a release's name
     "lock: names no lock": f"{_RECEIVE}prod_takes_nothing_without_a_lock",
     "lock: are not what the lock": f"{_RECEIVE}prod_takes_what_the_lock_says_and_nothing_near_it",
