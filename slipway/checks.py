@@ -26,6 +26,12 @@ REPORTS = ROOT / "build" / "reports"
 TIER_1 = ("lint", "unit", "delivery", "charts", "services", "rules", "e2e")
 PARTS = (*TIER_1, "long")
 
+# Where a part's tests are, and which of them; those of a cluster that take their time are marked, and stand beside the others.
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "e2e": ("tests/e2e", "-m", "not long"),
+    "long": ("tests/long", "tests/e2e", "-m", "long"),
+}
+
 # A cluster is not worth its minutes while the code is known to be wrong.
 GATES = {"e2e": ("lint", "unit", "delivery")}
 
@@ -169,7 +175,8 @@ def _judge(argv: Sequence[str], phase: Phase) -> shell.Result:
 def _pytest(part: str, phase: Phase, log: Path, *, only: str, keep: bool) -> Outcome:
     report = REPORTS / f"{part}.xml"
     report.unlink(missing_ok=True)
-    argv = [PYTHON, "-m", "pytest", f"tests/{part}", "-v", "-rfEs", f"--junitxml={report}", "-o", f"junit_suite_name={part}"]
+    argv = [PYTHON, "-m", "pytest", *PLACES.get(part, (f"tests/{part}",))]
+    argv += ["-v", "-rfEs", f"--junitxml={report}", "-o", f"junit_suite_name={part}"]
     argv += ["-k", only] if only else []
     argv += ["--keep-instances"] if keep and part in GATES else []
     argv += ["-n", "auto", "--dist", "worksteal"] if part in PARALLEL else []

@@ -214,6 +214,7 @@ def test_code_that_does_not_start_in_a_new_image_is_kept_from_everybody_and_mend
     loop.until("the old pod to go", loop.pods, lambda pods: pods["catalog"] == (new["uid"], 0))
 
 
+@pytest.mark.long
 def test_a_file_of_values_that_is_malformed_is_told_and_counts_once_it_is_mended(loop: Loop, others: None, token: str) -> None:
     del others
     begun, file = len(loop.said()), loop.file("services/catalog/envs/local.yaml")
@@ -271,6 +272,7 @@ def test_whoever_wrote_to_local_would_be_noticed(loop: Loop, instance: Instance,
     assert sights.changed(before, sights.of(instance, names.LOCAL)) == {"local/ConfigMap/somebody"}, "one that is gone too"
 
 
+@pytest.mark.long
 def test_a_changed_chart_and_what_all_services_are_run_with_in_local_are_applied(loop: Loop) -> None:
     word, template = f"t{secrets.token_hex(4)}", "charts/microservice/templates/configmap.yaml"
     loop.replace(template, "\ndata:\n", f'\n  annotations:\n    token: "{word}"\ndata:\n')

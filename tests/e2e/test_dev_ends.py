@@ -71,12 +71,14 @@ def test_for_ci_a_service_that_crashes_ends_the_command_with_its_last_words(inst
     assert mended.code == 0, f"{mended.stdout}\n{mended.stderr}"
 
 
+@pytest.mark.long
 def test_for_ci_the_deadline_ends_a_start_that_does_not_end(instance: Instance, clone: Path) -> None:
     done = _ci(instance, clone, seconds=1)
     assert done.code not in (0, 130)
     assert "Timeout after 1s: " in done.stdout + done.stderr, "Tilt says it, with what it still waited for"
 
 
+@pytest.mark.long
 def test_an_interrupt_ends_tilt_and_leaves_local_serving_until_it_is_removed(instance: Instance, clone: Path) -> None:
     with tilting.running(instance, clone) as loop:
         twice = instance.invoke("dev", check=False)
@@ -92,6 +94,7 @@ def test_an_interrupt_ends_tilt_and_leaves_local_serving_until_it_is_removed(ins
     assert fetch(f"{instance.url('storefront', 'dev')}/readyz").status == 200
 
 
+@pytest.mark.long
 def test_however_dev_is_ended_nothing_of_its_tilt_is_left(instance: Instance, clone: Path) -> None:
     with tilting.begun(instance, clone) as (process, page):
         assert tilting.left(instance), "there is something to be left"
@@ -103,6 +106,7 @@ def test_however_dev_is_ended_nothing_of_its_tilt_is_left(instance: Instance, cl
         tilting.gone(instance, page)
 
 
+@pytest.mark.long
 def test_a_tilt_whose_starter_was_killed_is_known_and_goes_with_a_removal(instance: Instance, clone: Path) -> None:
     with tilting.begun(instance, clone) as (process, page):
         process.kill()
@@ -115,6 +119,7 @@ def test_a_tilt_whose_starter_was_killed_is_known_and_goes_with_a_removal(instan
         tilting.gone(instance, page)
 
 
+@pytest.mark.long
 def test_a_removal_that_was_cut_off_is_made_good_by_the_next_start(instance: Instance, clone: Path) -> None:
     instance.kube.delete("Namespace", names.LOCAL)
     with tilting.begun(instance, clone):
@@ -123,6 +128,7 @@ def test_a_removal_that_was_cut_off_is_made_good_by_the_next_start(instance: Ins
         assert instance.kube.get("RoleBinding", "developer", namespace=names.LOCAL, api_version="rbac.authorization.k8s.io/v1")
 
 
+@pytest.mark.long
 def test_the_tiltfile_refuses_any_context_but_the_instances(instance: Instance, clone: Path) -> None:
     done = _tilt(instance, clone, instance.settings.kubeconfig, instance.settings.context)
     assert done.code != 0
@@ -130,6 +136,7 @@ def test_the_tiltfile_refuses_any_context_but_the_instances(instance: Instance, 
     assert f"This is for the context {ours} alone, and you are in {instance.settings.context}." in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_the_tiltfile_refuses_a_tilt_that_is_too_old(instance: Instance, tmp_path: Path) -> None:
     facts = {**instance.json("dev.facts"), "tilt": "99.0.0"}
     (tmp_path / "facts.json").write_text(json.dumps(facts))

@@ -180,7 +180,7 @@ def test_a_test_that_sends_nothing_is_invalid(instance: Instance) -> None:
         # Its answers take 4 ms; four times as much on top of that is five times slower.
         ({"latency_ms": 16}, 15, "catalog p50 is"),
         # Nobody comes as far as to ask another service for anything but what it takes to look at the front page.
-        ({"status": 500}, 15, "catalog errors is 1, allowed is"),
+        pytest.param({"status": 500}, 15, "catalog errors is 1, allowed is", marks=pytest.mark.long),
     ],
     ids=["5-percent-errors", "five-times-slower", "broken"],
 )
@@ -194,6 +194,7 @@ def test_a_bad_build_fails(instance: Instance, fault: dict[str, object], seconds
 ROLL = ("--during", "rollout", "--env", "dev", "--rate", "4", "--duration", "90")
 
 
+@pytest.mark.long
 def test_customers_notice_nothing_of_a_roll_out(instance: Instance) -> None:
     made = loading.trusted(lambda: loading.load(instance, *ROLL))
     assert (made.verdict.outcome, made.code) == (PASS, 0), made.why
