@@ -146,23 +146,26 @@ def test_i7_a_digest_that_was_edited_after_stage_ran_the_lock_is_refused(driven:
         "Source-Commit": record["source_commit"],
         "Branch": record["branch"],
         "Release": record["release"],
-        "Promoted-From": "stage",
         "Triggered-By": "developer",
     }
     tree.say(environment, service, record["digest"], other)
-    refused = tree.push("pipeline", trailers={**said, "Kind": "promotion", "Lock": record["lock"]})
-    assert writing.rules(refused) == {"lock"}, refused
+    told = {**said, "Kind": "promotion", "Lock": record["lock"], "Promoted-From": "stage", "Approved-By": "lead"}
+    refused = tree.push("pipeline", trailers=told)
+    assert writing.rules(refused) == {"lock", "version"}, refused
 
     # With a lock that says the same, it is a lock that stage has not run.
     tree = Tree.clone(driven.instance, tmp_path / "again", "gitops-prod")
     mine = next(lock for lock in locks.read_locks(tree.folder) if lock.hash == record["lock"])
-    edited = replace(mine, services=tuple(replace(one, digest=other) if one.service == service else one for one in mine.services))
+    version = f"{driven.version}-rc.{10**6}"  # or it would be another image under a version that is taken
+    changed = [replace(one, digest=other, version=version) if one.service == service else one for one in mine.services]
+    edited = replace(mine, version=version, services=tuple(changed))
     for name, content in edited.files.items():
         (tree.folder / name).parent.mkdir(parents=True)
         (tree.folder / name).write_bytes(content)
     tree.say(environment, service, record["digest"], other)
     tree.say(environment, service, record["lock"], edited.hash)
-    refused = tree.push("pipeline", trailers={**said, "Kind": "deploy", "Lock": edited.hash})
+    tree.say(environment, service, record["version"], version)
+    refused = tree.push("pipeline", trailers={**said, "Kind": "deploy", "Lock": edited.hash, "Version": version})
     assert writing.rules(refused) == {"stage-first", "approval", "dispatch"}, refused
     assert delivering.read(driven.instance, "gitops-prod")[0] == before
 
@@ -248,6 +251,7 @@ RECORDS = {"Environment", "Service", "Version", "Source-Commit", "Branch", "Trig
 SAID = {
     "genesis": RECORDS - {"Triggered-By"},
     "deploy": RECORDS,
+    "request": RECORDS,
     "promotion": RECORDS | {"Promoted-From"},
     "rollback": RECORDS | {"Restores"},
     "revert": RECORDS | {"Restores"},
