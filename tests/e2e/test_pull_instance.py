@@ -26,6 +26,8 @@ from slipway.settings import load
 from tests.e2e.conftest import UP_TIMEOUT, Instance, fetch
 from tests.e2e.mirror import Mirror, mirror
 
+pytestmark = pytest.mark.long  # another cluster, from nothing
+
 # What kind reads from a node that brings a pod network and storage, as its own node image does.
 _NETWORK = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "network", "namespace": "kube-system"}}
 _STORAGE_IMAGE = "docker.io/slipway/storage:test"
