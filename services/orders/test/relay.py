@@ -8,6 +8,9 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
+# Turns of the loop in the end.
+TURNS = 10
+
 
 class Relay:
     """Passes on what comes to a port of its own, in a thread of its own.
@@ -68,23 +71,26 @@ class Relay:
         await self._break()
         self._server.close()
         self._flowing.set()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*others, return_exceptions=True)
+        # Who was let in a moment ago gets a task in the next turn of the loop, and what was aborted is closed in the one after.
+        for _ in range(TURNS):
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut:
-            writer.transport.abort()
-            return
-        with contextlib.suppress(OSError):
-            behind_reader, behind_writer = await asyncio.open_connection(*self._target)
-            pair = {writer, behind_writer}
-            self._writers |= pair
-            try:
-                await asyncio.gather(self._pass_on(reader, behind_writer), self._pass_on(behind_reader, writer))
-            finally:
-                self._writers -= pair
-                for end in pair:
-                    end.transport.abort()
+        pair = {writer}
+        try:
+            if not self._cut:
+                behind_reader, behind_writer = await asyncio.open_connection(*self._target)
+                pair.add(behind_writer)
+                self._writers |= pair
+                if not self._cut:
+                    await asyncio.gather(self._pass_on(reader, behind_writer), self._pass_on(behind_reader, writer))
+        except OSError:
+            pass  # nobody is behind it
+        finally:
+            self._writers -= pair
+            for end in pair:
+                end.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
