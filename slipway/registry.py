@@ -23,7 +23,7 @@ CONTAINER = "slipway-registry"
 VOLUME = "slipway-registry"
 NETWORK = "kind"
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0  # after an engine that was killed, what is left of its network takes a while to go
 
 _INNER_PORT = 5000
 _CONFIG = "/etc/slipway/registry.yml"
