@@ -161,6 +161,7 @@ def test_the_shared_package_is_updated_in_every_service(loop: Loop, others: None
     assert loop.pods() == before
 
 
+@pytest.mark.long
 def test_files_that_are_not_the_services_trigger_nothing(loop: Loop, token: str) -> None:
     loop.settle()  # what the test before put back is noticed a moment later
     before, begun = loop.pods(), len(loop.said())

@@ -19,6 +19,8 @@ from slipway.waiting import Failed, Pending, Ready, stays, wait_for
 from tests.e2e import delivering, ledger, shop
 from tests.e2e.conftest import Instance
 
+pytestmark = pytest.mark.long  # each roll-out takes its minutes
+
 SCRIPT = Path(__file__).with_name("customers.py")
 
 # How many ask at a time, per service; and the longest they go on, in seconds.

@@ -90,6 +90,7 @@ def refused(instance: Instance) -> Generator[str]:
     instance.kube.delete("Application", REFUSED, namespace=names.ARGOCD, api_version=API_VERSION)
 
 
+@pytest.mark.long
 def test_a_sync_that_is_tried_again_and_again_is_on_its_way_to_an_alert(instance: Instance, refused: str) -> None:
     prometheus = instance.json("urls")["prometheus"]
 
