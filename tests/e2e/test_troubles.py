@@ -84,6 +84,7 @@ def test_i11_a_rollback_brings_back_the_very_same_bytes_and_stays(instance: Inst
     stays(instance, version, ["prod"], back)
 
 
+@pytest.mark.long
 def test_i11_stage_and_dev_stay_where_they_were_rolled_back_to(instance: Instance, folder: Path) -> None:
     """There the pipeline goes by itself: what was rolled back does not come again before somebody asks for it."""
     landed(instance, folder, lambda work: work.touch("catalog"))
@@ -170,6 +171,7 @@ def unhealthy(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> U
         landed(instance, folder, well)
 
 
+@pytest.mark.long
 def test_i15_an_unhealthy_release_is_taken_back_and_cannot_go_on(instance: Instance, unhealthy: Unhealthy) -> None:
     assert unhealthy.run.state == "failed", (unhealthy.run.said, unhealthy.said.stderr)
     assert unhealthy.after.of("stage") == unhealthy.before.of("stage")
@@ -181,6 +183,7 @@ def test_i15_an_unhealthy_release_is_taken_back_and_cannot_go_on(instance: Insta
     assert "rule 'stage-first'" in refused.stderr
 
 
+@pytest.mark.long
 def test_i5_when_one_of_several_does_not_start_all_of_them_come_back(unhealthy: Unhealthy) -> None:
     back, forth = unhealthy.made
     several = {"cart", "catalog", "storefront"}
@@ -241,6 +244,7 @@ def test_i17_two_promotions_at_once_both_land_in_one_history(instance: Instance,
     assert {commit.trailers["Service"] for commit in made} == {"cart", "catalog"}
 
 
+@pytest.mark.long
 def test_a_hotfix_begins_at_what_prod_runs(instance: Instance, folder: Path) -> None:
     version = released(instance, folder, lambda work: work.touch("storefront"))
     instance.invoke("release.finish", version, "--user", "lead", timeout=FOLLOWED)
@@ -304,6 +308,7 @@ def test_what_was_pushed_while_the_runner_was_down_is_caught_up(instance: Instan
     train.passed(instance, commit, branch)
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_between_image_and_commit_leaves_nothing_half_done(instance: Instance, folder: Path) -> None:
     branch = f"feature/{secrets.token_hex(3)}"
     work = Workspace.clone(instance, folder / "work")
