@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from collections import Counter
 from collections.abc import Generator, Mapping
@@ -107,12 +108,16 @@ def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
                 failing = shop.broken and number % shop.broken == 0
                 status, content = (500, None) if failing else _answer(shop, self.command, self.path, body, dict(self.headers))
             data = b"" if content is None else (content if isinstance(content, str) else json.dumps(content)).encode()
+            if shop.forgetful:  # the answer and the end go in one piece: whoever has the one has the other
+                self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             self.send_response(status)
             if status != 204:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
-            self.close_connection = self.close_connection or shop.forgetful
+            if shop.forgetful:
+                self.connection.shutdown(socket.SHUT_WR)
+                self.close_connection = True
 
         do_GET = do_PUT = do_POST = do_DELETE = _serve
 
