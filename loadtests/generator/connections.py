@@ -28,9 +28,7 @@ class _Watched(ConnectionPool):
     def _is_socket_alive(self, sock: Any) -> bool:
         # Nothing was asked on it: what there is to read is the end. The library itself asks `select`, which refuses descriptors
         # above 1023, and takes every connection for dead that has one: a generator of thousands of customers would keep none.
-        looked = _poll()
-        looked.register(sock.fileno(), select.POLLIN)
-        alive = not looked.poll(0)
+        alive = not _readable(sock)
         self.stale += not alive
         return alive
 
@@ -41,7 +39,6 @@ class _Watched(ConnectionPool):
 
 
 def _readable(wire: Any) -> bool:
-    # `select` refuses descriptors above 1023, which a generator of thousands of customers has.
     looked = _poll()
     looked.register(wire.fileno(), select.POLLIN)
     return bool(looked.poll(0))
