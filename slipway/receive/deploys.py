@@ -24,7 +24,7 @@ HOW: Mapping[str, policy.Kind] = {
 def judge(scene: Scene) -> Iterable[Refusal]:
     """Every rule that forbids the records of a commit."""
     keys = sorted({key(one.path) for one in scene.changed if scene.place(one.path) == "record"})
-    told = [f"{entries.folder(*one)}/record.yaml" for one in keys]
+    told = [entries.file(*one) for one in keys]
     if absent := [path for one in keys for path in names(*one) if path not in scene.after]:
         yield Refusal("records", f"{some(absent)} is missing", "a record with its values and its manifests, all three")
         return

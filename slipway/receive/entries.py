@@ -75,7 +75,7 @@ def parse(path: str, content: bytes) -> Record:
         record = Record(**loaded)
     except TypeError as error:
         raise Unreadable(f"{path}: {error}") from None
-    if path != f"{folder(record.environment, record.service)}/record.yaml":
+    if path != file(record.environment, record.service):
         raise Unreadable(f"{path} speaks of {record.service} in {record.environment}")
     for name, pattern in {"source_commit": _COMMIT, "chart": _WORD, "service": _WORD, "digest": _DIGEST}.items():
         if not pattern.fullmatch(getattr(record, name)):
@@ -88,6 +88,11 @@ def parse(path: str, content: bytes) -> Record:
 def folder(environment: str, service: str) -> str:
     """Where the three files of a record lie."""
     return f"envs/{environment}/{service}"
+
+
+def file(environment: str, service: str) -> str:
+    """Where a record itself lies."""
+    return f"{folder(environment, service)}/record.yaml"
 
 
 def strangers(kitchen: Kitchen, wanted: Iterable[Record | Locked]) -> Iterable[Refusal]:

@@ -35,7 +35,7 @@ def left(bare: Bare, commit: str, environment: str, service: str) -> tuple[Left,
         environment: The environment.
         service: The service.
     """
-    path = f"{entries.folder(environment, service)}/record.yaml"
+    path = entries.file(environment, service)
     steps = trailing(bare.past(commit, path)) if commit else ()
     contents = bare.contents(step.old for step in steps)
     return tuple(Left(entries.parse(path, contents[step.old]), step.commit, step.time) for step in steps)

@@ -52,4 +52,4 @@ def _past(scene: Scene, record: Record) -> list[Past]:
 
 
 def _path(record: Record) -> str:
-    return f"{entries.folder(record.environment, record.service)}/record.yaml"
+    return entries.file(record.environment, record.service)
