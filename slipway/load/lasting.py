@@ -54,16 +54,13 @@ def _recovered(seen: Evidence) -> Iterator[Found]:
         for measure, most in MOST_TIMES.items():
             had, has = (getattr(stages.get(phase.name), measure, None) for phase in (before, after))
             value = ratio(has, had) if has is not None and had is not None else None
-            yield found(
-                RULE,
-                f"{measure} of {after.name} <= {most:g} times that of {before.name}",
+            yield _at_most(
+                most,
                 value,
-                value is not None and value <= most,
-                f"{measure} of {after.name} is {value:.3g} times that of {before.name}: what came between has left something"
-                if value is not None
-                else f"nobody knows the {measure} of {before.name} or of {after.name}",
+                f"{measure} of {after.name} <= {most:g} times that of {before.name}",
+                (f"{measure} of {after.name} is", f"times that of {before.name}: what came between has left something"),
+                unknown=f"nobody knows the {measure} of {before.name} or of {after.name}",
                 source=f"client.phases[].{measure}",
-                figures={"most": most},
             )
 
 
@@ -75,16 +72,13 @@ def _stayed(seen: Evidence) -> Iterator[Found]:
         first = _middle(seen.client.seconds, began + begin, began + begin + tenth)
         last = _middle(seen.client.seconds, began + end - tenth, began + end)
         value = ratio(last, first) if last is not None and first is not None else None
-        yield found(
-            RULE,
-            f"p95 in the last tenth of {phase.name} <= {MOST_LATER:g} times that in the first",
+        yield _at_most(
+            MOST_LATER,
             value,
-            value is not None and value <= MOST_LATER,
-            f"p95 in the last tenth of {phase.name} is {value:.3g} times that in the first: it grows slower"
-            if value is not None
-            else f"nobody knows the p95 of the first or the last tenth of {phase.name}",
+            f"p95 in the last tenth of {phase.name} <= {MOST_LATER:g} times that in the first",
+            (f"p95 in the last tenth of {phase.name} is", "times that in the first: it grows slower"),
+            unknown=f"nobody knows the p95 of the first or the last tenth of {phase.name}",
             source="client.seconds[].p95, the middle of a tenth's seconds",
-            figures={"most": MOST_LATER},
         )
         yield from _memory(seen)
 
@@ -94,17 +88,24 @@ def _memory(seen: Evidence) -> Iterator[Found]:
     for service in sorted(seen.target.digests):
         course = grown.get(service)
         value = course.points[-1][1] * 60 / 1e6 if course and course.points else None
-        yield found(
-            RULE,
-            f"memory of {service} <= +{MOST_GROWTH:g} MB a minute",
+        yield _at_most(
+            MOST_GROWTH,
             value,
-            value is not None and value <= MOST_GROWTH,
-            f"the memory of a pod of {service} grew by {value:.2g} MB a minute, to the end"
-            if value is not None
-            else f"nobody knows whether the memory of {service} grew",
+            f"memory of {service} <= +{MOST_GROWTH:g} MB a minute",
+            (f"the memory of a pod of {service} grew by", "MB a minute, to the end"),
+            unknown=f"nobody knows whether the memory of {service} grew",
             source=course.query if course else "the course 'memory growth', which is not there",
-            figures={"most": MOST_GROWTH},
+            digits=".2g",
         )
+
+
+def _at_most(
+    most: float, value: float | None, limit: str, said: tuple[str, str], *, unknown: str, source: str, digits: str = ".3g"
+) -> Found:
+    """What was found of a limit; a value that nobody knows does not keep it. `said` stands round the value."""
+    kept = value is not None and value <= most
+    told = unknown if value is None else f"{said[0]} {value:{digits}} {said[1]}"
+    return found(RULE, limit, value, kept, told, source=source, figures={"most": most})
 
 
 def _middle(seconds: Sequence[Second], begin: float, end: float) -> float | None:
