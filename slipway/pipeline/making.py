@@ -119,7 +119,6 @@ def deploy(work: Work, environment: str, phase: Phase) -> None:
                 how=how,
                 triggered_by=work.triggered_by,
                 wish=work.wish,
-                reason="Deploy",
             )
             done = promotion.deploy(work.access, change, phase=phase, run=work.recorder.id)
     except Overtaken as error:

@@ -26,7 +26,14 @@ DELIVERY_TIMEOUT = 240.0
 # Seconds for what ran before to come back: it did run.
 RETURN_TIMEOUT = 180.0
 
-_REASONS = {"deploy": "Deploy", "release": "Release", "promotion": "Promote", "rollback": "Roll back", "revert": "Revert"}
+_REASONS = {
+    "deploy": "Deploy",
+    "request": "Deploy",
+    "release": "Release",
+    "promotion": "Promote",
+    "rollback": "Roll back",
+    "revert": "Revert",
+}
 
 
 def render(access: Access, wanted: Sequence[Record]) -> tuple[Entry, ...]:
