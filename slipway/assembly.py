@@ -16,6 +16,7 @@ from slipway import (
     credentials,
     delivery,
     engine,
+    gateway,
     genesis,
     git,
     gitserver,
@@ -256,7 +257,8 @@ class Assembly:
         for item in self._workloads():
             if item["metadata"]["namespace"] == names.SYSTEM:  # one that still answers may be on its way out
                 self._wait_rollout(item, phase)
-        wait_for("the Git server", lambda: gitserver.answers(port), timeout=WORKLOAD_TIMEOUT, on_change=phase.say)
+        git_host = names.host_name("git")
+        wait_for("the Git server", lambda: gateway.answers(port, git_host), timeout=WORKLOAD_TIMEOUT, on_change=phase.say)
         records = {self.settings.environment(name).repository for name in self.profile.environments}
         remotes = {
             name: gitserver.remote(name, port=port, user="pipeline", secrets=self.secrets)

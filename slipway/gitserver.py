@@ -10,14 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import urllib3
 import yaml
 
 from slipway import credentials, git, helm, names, receive
 from slipway.credentials import Secrets
 from slipway.kube import Object, secret
 from slipway.settings import Settings
-from slipway.waiting import Pending, Ready
 
 APP = "app"
 BRANCH = "main"
@@ -140,15 +138,3 @@ def manifests(settings: Settings, *, image: str, tools_image: str, helm_program:
     )
     told = {"htpasswd": secrets.htpasswd_file, "webhook": secrets.webhook, SIGNERS: secrets.signers_file}
     return [secret(SECRET, names.SYSTEM, told), *rendered]
-
-
-def answers(port: int) -> Ready[None] | Pending:
-    """Whether the Git server answers through the gateway; looks once."""
-    url = f"http://127.0.0.1:{port}/healthz"
-    # A connection that is kept may lead for ever to a pod that got the address of one that is gone: each look makes its own.
-    try:
-        with urllib3.PoolManager(retries=False, timeout=2.0) as fresh:
-            seen = fresh.request("GET", url, headers={"Host": names.host_name("git")})
-    except urllib3.exceptions.HTTPError as error:
-        return Pending(f"port {port} does not answer: {type(error).__name__}")
-    return Ready(None) if seen.status == 200 else Pending(f"it answers {seen.status}")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slipway import access, instance, names, ports, roles, shell
+from slipway import access, gateway, instance, names, ports, roles, shell
 from slipway.access import Access
 from slipway.dev import crashing, tilt
 from slipway.dev.ground import prepare
@@ -14,6 +14,7 @@ from slipway.dev.told import ROLE
 from slipway.errors import UsageError, unknown
 from slipway.progress import Phase, Progress
 from slipway.settings import Settings
+from slipway.waiting import wait_for
 
 # Tilt's own default, where it is free.
 PREFERRED_PORT = 10350
@@ -25,6 +26,9 @@ _PORTS = 1 << 16
 
 # Seconds more, in which Tilt itself says what it waited for.
 _LAST_WORDS = 30.0
+
+# Seconds until a pod that is ready is answered for at its URL: kube-proxy and the gateway's resolver follow within a few.
+_SERVED_TIMEOUT = 60.0
 
 
 def run(
@@ -51,6 +55,7 @@ def run(
         ToolMissing: There is no Tilt, and none can be made.
         CommandFailed: `ci` did not end in time.
         NeverUp: `ci` found a service that does not come up.
+        WaitTimeout: `ci` has brought up a service that does not answer at its URL.
     """
     for name in services:
         if name not in settings.services:
@@ -84,7 +89,24 @@ def run(
         finally:
             progress.note("\nTilt has ended. What it made in `local` runs on; `./invoke dev --down` removes it.")
     watch.require()
+    if ci and not code:
+        with progress.phase("urls") as phase:
+            _await_served(found, services or found.settings.services, phase)
     return code
+
+
+def _await_served(found: Access, services: Sequence[str], phase: Phase) -> None:
+    """Return once every service answers at its URL; Tilt has seen that its pod is ready, which the gateway hears of later."""
+    for name in services:
+        host = names.host_name(name, names.LOCAL)
+        wait_for(
+            f"{name} to answer in `{names.LOCAL}`",
+            lambda host=host: gateway.answers(found.port, host, "/readyz"),
+            timeout=_SERVED_TIMEOUT,
+            hint=f"What it says: ./invoke logs {name} --env {names.LOCAL}",
+            on_change=phase.say,
+        )
+    phase.say(names.url(names.FRONT, port=found.port, environment=names.LOCAL))
 
 
 def alone(what: str, services: Sequence[str] = (), **flags: float) -> None:

@@ -30,7 +30,8 @@ def of(instance: Instance, *namespaces: str) -> Sight:
         f"{item['metadata']['namespace']}/{kind}/{item['metadata']['name']}": (item["metadata"]["uid"], _hash(_written(item)))
         for version, kind in KINDS
         for item in instance.kube.list(kind, api_version=version)
-        if item["metadata"]["namespace"] in namespaces
+        # What was on its way out already goes by itself; what is being removed since is missed in the second of two looks.
+        if item["metadata"]["namespace"] in namespaces and not item["metadata"].get("deletionTimestamp")
     }
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from slipway import access, engine, helm, instance, registry, shell
+from slipway import access, engine, gateway, helm, instance, registry, shell
 from slipway.dev import ground, running, told
 from slipway.settings import ROOT, Settings
+from slipway.waiting import Pending, Ready
 from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, workload
 from tests.unit.fakes import Screen
 
@@ -49,6 +50,10 @@ class World:
         )
         self.held = True
         self.started: dict[str, Any] = {}
+        self.code = 3  # Tilt's exit code
+        self.asked: list[str] = []
+        # What the gateway answers, and what from then on.
+        self.answers: list[Ready[None] | Pending] = [Ready(None)]
         monkeypatch.setattr(engine, "find", lambda _: self.engine)
         monkeypatch.setattr(self.engine, "has_image", lambda _: self.held)
         monkeypatch.setattr(access, "Kube", lambda *_: self.kube)
@@ -58,6 +63,7 @@ class World:
         monkeypatch.setattr(access.Access, "helm", Path("helm"))
         monkeypatch.setattr(running, "_program", lambda *_: Path("/tools/tilt"))
         monkeypatch.setattr(shell, "interactive", self._tilt)
+        monkeypatch.setattr(gateway, "answers", self._answers)
 
     def _tilt(self, argv: Sequence[Any], **options: Any) -> int:
         self.started = {"argv": [str(word) for word in argv], **options, "during": instance.find_tilt(self.settings)}
@@ -66,7 +72,11 @@ class World:
         self.started["started"] = there.pids if there else None
         if options["hopeless"]:
             options["hopeless"]()
-        return 3
+        return self.code
+
+    def _answers(self, port: int, host: str, path: str) -> Ready[None] | Pending:
+        self.asked.append(f"http://{host}:{port}{path}")
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def facts(self, *services: str) -> dict[str, Any]:
         return told.facts(self.settings, services)

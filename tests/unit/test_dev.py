@@ -25,6 +25,7 @@ from slipway import access, dev, instance, shell
 from slipway.dev import crashing, ground, running
 from slipway.errors import SlipwayError, UsageError
 from slipway.settings import ROOT
+from slipway.waiting import Pending, Ready, WaitTimeout
 from tests.e2e import tilting
 from tests.unit.fake_cluster import FakeKube, workload
 from tests.unit.fakes import Screen
@@ -187,6 +188,28 @@ def test_a_run_for_machines_ends_with_the_reason_once_a_service_cannot_come_up(
         world.run(ci=True, port=12345)
     assert instance.find_tilt(world.settings) is None
     assert world.run() == 3, "a developer may still mend it"
+
+
+def test_a_run_for_machines_ends_when_what_it_brought_up_answers_at_its_url(world: World) -> None:
+    world.code, world.answers = 0, [Pending("it answers 502"), Ready(None)]
+    assert world.run("cart", "orders", ci=True) == 0
+    assert world.asked == [f"http://{name}.local.localhost:8081/readyz" for name in ("cart", "cart", "orders")]
+    assert "http://storefront.local.localhost:8081" in world.screen.text
+
+
+def test_a_run_for_machines_fails_when_what_it_brought_up_never_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.code = 0
+    world.answers[:] = [Pending("it answers 502")]
+    monkeypatch.setattr(running, "_SERVED_TIMEOUT", 0.0)
+    with pytest.raises(WaitTimeout, match=r"(?s)cart to answer in `local`.*502.*\./invoke logs cart --env local"):
+        world.run("cart", ci=True)
+
+
+def test_nobody_asks_for_what_tilt_did_not_bring_up_or_still_does(world: World) -> None:
+    world.run(ci=True)
+    world.code = 0
+    world.run()
+    assert world.asked == []
 
 
 @pytest.mark.parametrize(

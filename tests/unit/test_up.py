@@ -22,9 +22,9 @@ from slipway import (
     credentials,
     doctor,
     engine,
+    gateway,
     genesis,
     git,
-    gitserver,
     images,
     instance,
     kind,
@@ -443,7 +443,7 @@ def test_repositories_with_content_get_no_first_records(monkeypatch: pytest.Monk
         return {"refs/heads/main": "e" * 40}
 
     monkeypatch.setattr(git, "refs", refs)
-    monkeypatch.setattr(gitserver, "answers", lambda _: Ready(None))
+    monkeypatch.setattr(gateway, "answers", lambda *_: Ready(None))
     monkeypatch.setattr(admission, "missing", lambda *_: False)
     monkeypatch.setattr(admission, "tidy", lambda *_: frozenset[str]())
     step(made, "first records")(phase)

@@ -1,4 +1,4 @@
-"""Whether the Git server answers, asked anew each time."""
+"""Whether what lies behind the gateway answers, asked anew each time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from slipway import gitserver
+from slipway import gateway
 from slipway.waiting import Pending, Ready
 
 
@@ -30,7 +30,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         assert isinstance(self.server, Door)
-        self.send_response(self.server.status if self.headers["Host"] == "git.localhost" else 421)
+        self.send_response(self.server.status if (self.headers["Host"], self.path) == ("git.localhost", "/healthz") else 421)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -50,18 +50,18 @@ def door() -> Generator[Door]:
 
 def test_each_look_makes_a_connection_of_its_own(door: Door) -> None:
     for _ in range(3):
-        assert isinstance(gitserver.answers(door.server_port), Ready)
+        assert isinstance(gateway.answers(door.server_port, "git.localhost"), Ready)
     assert door.connections == 3
 
 
 def test_another_answer_is_told_and_waited_out(door: Door) -> None:
     door.status = 502
-    assert gitserver.answers(door.server_port) == Pending("it answers 502")
+    assert gateway.answers(door.server_port, "git.localhost") == Pending("it answers 502")
 
 
 def test_no_answer_is_waited_out() -> None:
     with Door(("127.0.0.1", 0), Handler) as closed:
         port = closed.server_port
-    seen = gitserver.answers(port)
+    seen = gateway.answers(port, "git.localhost")
     assert isinstance(seen, Pending)
     assert f"port {port} does not answer" in seen.why
