@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ from yarl import URL
 
 from chassis.context import HEADER, remaining, request_id
 from chassis.idempotency import KEY_HEADER
+from chassis.identity import MEANT_FOR, addressed
 from chassis.metrics import Metrics
 from chassis.problems import Problem
 from chassis.wire import Crowded, Failure, Late, Nonsense, Request, Response, Transport, Unsent, Wire
@@ -82,6 +84,7 @@ class Upstream:
         name: What it is called in numbers, logs and problems.
         base_url: Such as http://catalog.
         metrics: Where calls are counted.
+        environment: Its environment, which is this one's: an answer from another is none.
         retries: Attempts after the first one.
         seconds: Until a call is given up, with all its attempts; the limit of the request that is served counts too.
         read: Seconds to wait for an answer, per attempt.
@@ -94,6 +97,7 @@ class Upstream:
         base_url: str,
         metrics: Metrics,
         *,
+        environment: str,
         retries: int = 2,
         seconds: float = TOTAL,
         read: float = READ,
@@ -101,6 +105,7 @@ class Upstream:
     ) -> None:
         self.name, self._metrics, self._retries, self._seconds = name, metrics.calls, retries, seconds
         self._budget = RetryBudget()
+        self._meant_for = addressed(name, environment)
         self._base, self._read = base_url.rstrip("/"), read
         self._transport, self._given = transport, transport
 
@@ -159,6 +164,7 @@ class Upstream:
         self, method: str, path: str, params: Mapping[str, str | int] | None, json: object, headers: Mapping[str, str] | None
     ) -> Request:
         told, content = CIMultiDict(headers or {}), None
+        told[MEANT_FOR] = self._meant_for
         if identifier := request_id():
             told[HEADER] = identifier
         if json is not None:
@@ -176,6 +182,8 @@ class Upstream:
             may_retry = attempt < self._retries
             try:
                 answer = await self._transport.send(request)
+                if answer.status_code == HTTPStatus.MISDIRECTED_REQUEST:
+                    raise Unsent("its address is somebody else's now")
             except Failure as error:
                 may_retry = may_retry and (repeatable or isinstance(error, Unsent)) and not isinstance(error, (Crowded, Nonsense))
                 if not (may_retry and self._may_wait(wait, until)):

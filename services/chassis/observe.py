@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import context
+from chassis import context, problems
+from chassis.identity import MEANT_FOR
 from chassis.lifecycle import Lifecycle
 from chassis.limits import limited
 from chassis.logs import RequestLog
@@ -20,9 +21,29 @@ log = logging.getLogger("chassis")
 # Asked every few seconds by machines: a line each would bury everything else.
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
+_REQUEST_ID, _MEANT_FOR = context.HEADER.lower().encode(), MEANT_FOR.lower().encode()
+_TOLD = frozenset({_REQUEST_ID, _MEANT_FOR})
+
+
+async def _misdirected(scope: Scope, receive: Receive, send: Send) -> None:
+    # Nothing was done, whatever was asked: it may be sent again over another connection (RFC 9110, 15.5.20).
+    answer = problems.document(421, "this is not the service that was meant; nothing was done")
+    await answer(scope, receive, send)
+
 
 class Observe:
-    """The outermost layer of every service: an ASGI app around the app."""
+    """The outermost layer of every service: an ASGI app around the app.
+
+    Args:
+        app: What it is around.
+        metrics: Where requests are counted.
+        lifecycle: Says when it drains.
+        request_log: Where requests are written down.
+        max_body_bytes: The longest body that is read.
+        headers: Added to every answer.
+        patience: Seconds that a request may wait for other services, all together.
+        address: Who this is. A request that says it is meant for somebody else is refused, and its connection closed.
+    """
 
     def __init__(
         self,
@@ -34,10 +55,11 @@ class Observe:
         max_body_bytes: int,
         headers: Sequence[tuple[bytes, bytes]] = (),
         patience: float = math.inf,
+        address: str = "",
     ) -> None:
         self._app, self._metrics, self._lifecycle = app, metrics, lifecycle
         self._request_log, self._max_body_bytes, self._headers = request_log, max_body_bytes, headers
-        self._patience = patience
+        self._patience, self._address = patience, address.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of the ASGI server."""
@@ -45,8 +67,9 @@ class Observe:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        offered = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        identifier = context.enter(offered, patience=self._patience)
+        told = {name: value for name, value in reversed(scope["headers"]) if name in _TOLD}
+        identifier = context.enter(told.get(_REQUEST_ID, b""), patience=self._patience)
+        astray = told.get(_MEANT_FOR, self._address) != self._address
         method, status, complete = scope["method"], 0, False
         # Whoever may GET may also HEAD; the server leaves the body out.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
@@ -56,7 +79,7 @@ class Observe:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", ()), *self._headers, (b"x-request-id", identifier.encode())]
-                if self._lifecycle.draining:
+                if self._lifecycle.draining or astray:
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}
             await send(message)
@@ -64,7 +87,8 @@ class Observe:
 
         self._metrics.in_flight.inc()
         try:
-            await self._app(inner, limited(receive, scope["headers"], limit=self._max_body_bytes), send_marked)
+            app = _misdirected if astray else self._app
+            await app(inner, limited(receive, scope["headers"], limit=self._max_body_bytes), send_marked)
         except Exception:
             if not complete:  # half an answer is out: only breaking the connection tells the caller
                 raise

@@ -116,6 +116,7 @@ class Service(Generic[C]):
             max_body_bytes=config.max_body_bytes,
             headers=[(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
             patience=patience,
+            address=identity.address,
         )
 
     def _try_platform_routes_last(self) -> None:

@@ -62,9 +62,9 @@ def create(config: StorefrontConfig, identity: Identity, *, transport: Transport
         headers=SECURITY_HEADERS,
         patience=config.answer_seconds,
     )
-    catalog = Upstream("catalog", config.catalog_url, service.metrics, transport=transport)
-    cart = Upstream("cart", config.cart_url, service.metrics, transport=transport)
-    orders = Upstream("orders", config.orders_url, service.metrics, transport=transport)
+    catalog = Upstream("catalog", config.catalog_url, service.metrics, environment=identity.environment, transport=transport)
+    cart = Upstream("cart", config.cart_url, service.metrics, environment=identity.environment, transport=transport)
+    orders = Upstream("orders", config.orders_url, service.metrics, environment=identity.environment, transport=transport)
     shopping = Shopping(Catalog(catalog), Carts(cart), Orders(orders), service.metrics.registry, seconds=config.answer_seconds)
     static = Static(HERE / "static")
     renderer = Renderer(identity, static, notice=config.notice, theme=config.theme)

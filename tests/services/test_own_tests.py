@@ -23,7 +23,7 @@ def test_its_own_tests_pass(folder: str, service: str, neighbourhood: Neighbourh
     report = ROOT / "build" / "reports" / f"services-{folder}.xml"
     # What is shared keeps nothing; a service gets its real stores, empty, and a configuration that names the services it calls.
     made = neighbourhood.surroundings(folder) if folder == service else NOTHING
-    config = told(service, tmp_path, made)["SLIPWAY_CONFIG"]
+    variables = told(service, tmp_path, made)
     result = shell.run(
         [
             environments.python(service),
@@ -36,7 +36,7 @@ def test_its_own_tests_pass(folder: str, service: str, neighbourhood: Neighbourh
         ],
         env={
             **made.variables,
-            "SLIPWAY_CONFIG": config,
+            **{name: variables[name] for name in ("SLIPWAY_CONFIG", "SLIPWAY_ENVIRONMENT")},
             "PYTHONPATH": f"{environments.SERVICES}:{home}",
             "PYTHONDONTWRITEBYTECODE": "1",
         },

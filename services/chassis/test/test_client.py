@@ -74,7 +74,9 @@ def call(
 ) -> int:
     async def main() -> int:
         with time_limit(within):
-            async with Upstream("catalog", "http://catalog", metrics, seconds=seconds, transport=server) as upstream:
+            async with Upstream(
+                "catalog", "http://catalog", metrics, environment="dev", seconds=seconds, transport=server
+            ) as upstream:
                 return (await upstream.request(method, "/products", headers=headers)).status_code
 
     return asyncio.run(main())
@@ -137,6 +139,19 @@ def test_a_post_with_a_key_is_sent_again_with_the_same_key(metrics: Metrics, wai
     assert [request.headers["Idempotency-Key"] for request in server.requests] == ["k1", "k1"]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_reached_somebody_else_was_not_done_and_is_sent_again(metrics: Metrics, waits: list[float], method: str) -> None:
+    server = Server(421, 201)
+    assert (call(server, metrics, method), len(server.requests)) == (201, 2)
+    assert {request.headers["Meant-For"] for request in server.requests} == {"catalog.dev"}
+
+
+def test_what_reaches_somebody_else_again_and_again_is_away(metrics: Metrics, waits: list[float]) -> None:
+    server = Server(421)
+    assert refused(server, metrics, "POST").status_code == 503
+    assert len(server.requests) == 3
+
+
 def test_a_full_pool_is_not_made_fuller(metrics: Metrics) -> None:
     server = Server(Crowded)
     refused(server, metrics)
@@ -187,7 +202,7 @@ def test_callers_in_numbers_do_not_multiply_the_load(metrics: Metrics, waits: li
     server = Server(503)
 
     async def main() -> None:
-        async with Upstream("catalog", "http://catalog", metrics, transport=server) as upstream:
+        async with Upstream("catalog", "http://catalog", metrics, environment="dev", transport=server) as upstream:
             for _ in range(200):
                 with pytest.raises(Unavailable):
                     await upstream.request("GET", "/")
@@ -202,7 +217,7 @@ def test_a_request_carries_what_it_is_told_to(metrics: Metrics) -> None:
     server = Server(200)
 
     async def main() -> None:
-        async with Upstream("catalog", "http://catalog/", metrics, transport=server) as upstream:
+        async with Upstream("catalog", "http://catalog/", metrics, environment="dev", transport=server) as upstream:
             await upstream.request("GET", "/search", params={"q": "rope & tar+å", "limit": 3})
             await upstream.request("PUT", "/carts/a%2Fb", json={"name": "Zoë"}, headers={"If-Match": "x"})
 
@@ -223,7 +238,7 @@ def test_its_connections_are_closed_with_it(metrics: Metrics) -> None:
 
 
 def test_a_call_outside_of_its_life_says_what_is_wrong(metrics: Metrics) -> None:
-    upstream = Upstream("catalog", "http://catalog", metrics)
+    upstream = Upstream("catalog", "http://catalog", metrics, environment="dev")
     with pytest.raises(RuntimeError, match="async with"):
         asyncio.run(upstream.request("GET", "/"))
 
@@ -241,7 +256,7 @@ def test_the_request_id_goes_along(metrics: Metrics) -> None:
     server = Server(200)
 
     async def main() -> None:
-        async with Upstream("catalog", "http://catalog", metrics, transport=server) as upstream:
+        async with Upstream("catalog", "http://catalog", metrics, environment="dev", transport=server) as upstream:
             await upstream.request("GET", "/products")
             context.enter(b"order-7")
             await upstream.request("GET", "/products")
@@ -309,9 +324,40 @@ def test_a_kept_connection_that_was_closed_meanwhile_costs_nothing(
     async def main() -> list[int]:
         server = await asyncio.start_server(draining, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server, Upstream("catalog", f"http://127.0.0.1:{port}", metrics) as upstream:
+        async with server, Upstream("catalog", f"http://127.0.0.1:{port}", metrics, environment="dev") as upstream:
             return [(await upstream.request(method, "/", headers=headers)).status_code for _ in range(10)]
 
     assert asyncio.run(main()) == [200] * 10
     assert draining.connections == 10
     assert int(re.findall(r'upstream_retries_total\{upstream="catalog"\} (\d+)', metrics.text().decode())[0]) >= 5
+
+
+class Reassigned:
+    """A place where the service answered once; since then its address is somebody else's, who knows by the header."""
+
+    def __init__(self, *, says: str) -> None:
+        self.says, self.connections = says, 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        answers = ["200 OK", self.says] if self.connections == 1 else ["200 OK"] * 3
+        for answer in answers:
+            await reader.readuntil(b"\r\n\r\n")
+            closes = "Connection: close\r\n" if answer == self.says else ""
+            writer.write(f"HTTP/1.1 {answer}\r\n{closes}Content-Length: 2\r\n\r\nok".encode())
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_a_kept_connection_that_leads_to_somebody_else_is_left_for_another_one(metrics: Metrics) -> None:
+    place = Reassigned(says="421 Misdirected Request")
+
+    async def main() -> list[int]:
+        server = await asyncio.start_server(place, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Upstream("catalog", f"http://127.0.0.1:{port}", metrics, environment="dev") as upstream:
+            return [(await upstream.request("POST", "/")).status_code for _ in range(4)]
+
+    assert asyncio.run(main()) == [200] * 4
+    assert place.connections == 2

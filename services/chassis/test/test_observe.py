@@ -56,6 +56,30 @@ def test_code_under_a_request_knows_its_id(make: Make, ask: Ask) -> None:
     assert request_id() == ""
 
 
+@pytest.mark.parametrize("meant", ["catalog.dev", "sample.qa", "sample", ""])
+def test_what_is_meant_for_somebody_else_is_not_done_and_its_connection_is_left(make: Make, ask: Ask, meant: str) -> None:
+    service, done = make("dev"), list[str]()
+
+    @service.app.post("/work")
+    async def work() -> None:
+        done.append("work")
+
+    answer = ask(service).post("/work", headers={"Meant-For": meant})
+    assert (answer.status_code, answer.headers["connection"]) == (421, "close")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert done == []
+    assert 'status="421"' in service.metrics.text().decode()
+
+
+def test_what_is_meant_for_this_one_or_does_not_say_is_done(make: Make, ask: Ask) -> None:
+    client = ask(make("dev"))
+    for headers in ({"Meant-For": "sample.dev"}, {}):
+        answer = client.get("/version", headers=headers)
+        assert answer.status_code == 200
+        assert "connection" not in answer.headers
+
+
 def test_nothing_is_in_flight_after_an_error(make: Make, ask: Ask) -> None:
     service = make()
 

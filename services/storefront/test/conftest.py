@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -91,4 +92,6 @@ def real() -> Shop:
     config: dict[str, Any] = yaml.safe_load(Path(told).read_text()) if told else {}
     if not {"catalog_url", "cart_url", "orders_url"} <= set(config):
         pytest.skip("SLIPWAY_CONFIG names no real services; ./invoke test.services starts them")
-    return main.create(main.StorefrontConfig.model_validate(config), IDENTITY)
+    # They answer none but their own environment.
+    identity = dataclasses.replace(IDENTITY, environment=os.environ["SLIPWAY_ENVIRONMENT"])
+    return main.create(main.StorefrontConfig.model_validate(config), identity)
