@@ -33,6 +33,14 @@ def test_a_service_is_reached_by_its_name_and_its_environment(environment: str) 
     assert "proxy_pass http://$service.$environment.svc.cluster.local:80;" in config(gateway())
 
 
+def test_a_service_is_told_whom_a_request_is_meant_for() -> None:
+    text = config(gateway())
+    assert "proxy_set_header Meant-For $meant_for;" in text
+    assert 'default "$service.$environment";' in text
+    # Where one host sets a header of its own, nginx passes on none of those above it.
+    assert text.count("proxy_set_header") == text.split("server {")[0].count("proxy_set_header")
+
+
 @pytest.mark.parametrize(
     "host", ["cart.kube-system.localhost", "a.cart.dev.localhost", "cart.dev.localhost.example", "cart.devXlocalhost", "cart.dev"]
 )

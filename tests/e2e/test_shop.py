@@ -17,7 +17,7 @@ from slipway import engine
 from slipway.kube import NOT_YET, Kube, Object, rollout
 from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e import train
-from tests.e2e.conftest import Instance
+from tests.e2e.conftest import Instance, Reply, fetch
 from tests.e2e.developing import Workspace
 from tests.e2e.shop import Shop, inside, shop, tried
 
@@ -44,6 +44,30 @@ def test_a_cart_is_in_the_valkey_of_its_own_environment_and_in_no_other(instance
     found = {environment: inside(instance, environment, "valkey-0", own).strip() for environment in ENVIRONMENTS}
     assert found == {environment: "1" if environment == "dev" else "0" for environment in ENVIRONMENTS}
     assert shop(instance, "qa").ask(f"/api/carts/{cart}").json["lines"] == []
+
+
+def test_an_address_that_is_somebody_elses_now_gets_no_request_done(instance: Instance) -> None:
+    # As after a restart of a node, when pods come back under each other's addresses: the name leads to others than it says.
+    meta = {"name": f"impostor-{secrets.token_hex(3)}", "namespace": "dev"}
+    catalog = instance.kube.get("Service", "catalog", namespace="dev")
+    assert catalog
+    spec = {
+        "selector": catalog["spec"]["selector"],
+        "ports": [{"port": 80, "targetPort": catalog["spec"]["ports"][0]["targetPort"]}],
+    }
+    instance.kube.apply([{"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}])
+    try:
+
+        def answered() -> Ready[Reply] | Pending:
+            found = fetch(f"{instance.url(meta['name'], 'dev')}/products")
+            return Pending(f"{found.status}: {found.body[:200]}") if found.status == 502 else Ready(found)
+
+        refused = wait_for("an answer of the pods behind the name", answered, timeout=RECOVERY_TIMEOUT, tolerate=NO_ANSWER)
+    finally:
+        instance.kube.delete("Service", meta["name"], namespace="dev")
+    assert refused.status == 421, refused.body
+    assert "nothing was done" in refused.json["detail"]
+    assert fetch(f"{instance.url('catalog', 'dev')}/products").status == 200
 
 
 def test_a_password_of_dev_opens_no_store_of_another_environment(instance: Instance) -> None:

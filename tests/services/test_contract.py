@@ -58,6 +58,14 @@ def test_it_says_what_runs_and_where(dev: Running) -> None:
     }
 
 
+@pytest.mark.parametrize("meant", ["another.dev", "{service}.prod"])
+def test_what_is_meant_for_another_service_or_environment_is_refused(dev: Running, meant: str) -> None:
+    answer = dev.ask("/version", headers={"Meant-For": meant.format(service=dev.service)})
+    assert (answer.status, answer.headers["connection"]) == (421, "close")
+    assert is_problem(answer)
+    assert dev.ask("/version", headers={"Meant-For": f"{dev.service}.dev"}).status == 200
+
+
 def test_it_counts_requests_by_method_route_and_status(dev: Running) -> None:
     def count() -> float:
         text = dev.ask("/metrics").body.decode()
