@@ -127,6 +127,7 @@ class Assembly:
     def _accounts(self, phase: Phase) -> None:
         container = self.engine.container(self.node.name)
         cluster.trust_registry(container, registry=self.plan.registry.name, mirror=self.plan.registry.inner_url)
+        cluster.keep_calls_inside(self.settings, container)
         self._apply(roles.manifests(self.settings, self.profile.environments))
         self._apply(stores.manifests(self.settings, self.profile.environments, self.secrets))
         cluster.publish_registry(self.kube, registry=self.plan.registry.name)

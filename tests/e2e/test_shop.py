@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from slipway import engine
 from slipway.kube import NOT_YET, Kube, Object, rollout
+from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e import train
 from tests.e2e.conftest import Instance, Reply, fetch
@@ -146,6 +149,9 @@ def test_after_a_restart_of_the_node_every_order_is_there_and_a_push_is_taken(in
         _wait_found(sold, order)
     for name in ENVIRONMENTS:
         _wait_all_ready(instance, name)
+    # Pods were there before kube-proxy: what they sent to services then must not have been answered by whoever is outside.
+    for name in ENVIRONMENTS:
+        assert "refused" in _called_where_nobody_is(instance, name)
     instance.invoke("up", timeout=600)
     # Pods come back under other addresses: whoever kept a connection may be led to somebody else.
     work = Workspace.clone(instance, tmp_path / "work")
@@ -153,6 +159,16 @@ def test_after_a_restart_of_the_node_every_order_is_there_and_a_push_is_taken(in
     commit, branch = work.commit(), f"feature/{secrets.token_hex(3)}"
     work.push(branch)
     train.passed(instance, commit, branch)
+
+
+def _called_where_nobody_is(instance: Instance, environment: str) -> str:
+    """What a pod is told that calls an address of Services at which there is none, as all are until kube-proxy is there."""
+    used = {service["spec"].get("clusterIP") for service in instance.kube.list("Service")}
+    subnet = ipaddress.ip_network(yaml.safe_load((ROOT / "cluster" / "kind.yaml").read_text())["networking"]["serviceSubnet"])
+    free = next(str(address) for address in list(subnet.hosts())[::-1] if str(address) not in used)
+    pod = next(pod for pod in _pods(instance.kube, environment) if pod["metadata"]["name"].startswith("storefront-"))
+    code = f"import socket; socket.create_connection(({free!r}, 80), timeout=5)"
+    return tried(instance, environment, pod["metadata"]["name"], ["python3", "-c", code]).stderr.lower()
 
 
 def _secret(instance: Instance, name: str, environment: str) -> Object:

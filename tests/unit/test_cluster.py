@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+import ipaddress
+import re
 import stat
 import tarfile
 import tomllib
@@ -283,6 +285,28 @@ def test_the_node_fetches_images_of_the_registry_from_its_container_in_plain_htt
     read = tomllib.loads(content)
     assert read["server"] == "http://slipway-registry:5000"
     assert read["host"]["http://slipway-registry:5000"]["capabilities"] == ["pull", "resolve"]
+
+
+def test_before_pods_start_what_is_meant_for_a_service_is_kept_on_the_node(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: dict[str, str] = {}
+    monkeypatch.setattr(cluster, "write", lambda _, path, content: written.update({path: content.decode()}))
+    cluster.keep_calls_inside(settings, None)
+    ((path, content),) = written.items()
+    assert re.fullmatch(r"/etc/systemd/system/kubelet\.service\.d/\d+-slipway\.conf", path)
+    section, *starts = content.splitlines()
+    assert section == "[Service]"
+    for chain, start in zip(("FORWARD", "OUTPUT"), starts, strict=True):
+        rule = f"{chain} --destination 10.96.0.0/16 --jump REJECT"
+        # A kubelet that is started again adds nothing twice.
+        assert start == f'ExecStartPre=-/bin/sh -euc "iptables --check {rule} || iptables --append {rule}"'
+
+
+def test_the_addresses_of_services_are_those_that_the_gateway_and_kind_know(settings: Settings) -> None:
+    told = yaml.safe_load((settings.cluster / "kind.yaml").read_text())["networking"]["serviceSubnet"]
+    resolver = yaml.safe_load((ROOT / "charts" / "gateway" / "values.yaml").read_text())["resolver"]
+    assert ipaddress.ip_address(resolver) in ipaddress.ip_network(told)
 
 
 def test_a_file_written_into_a_container_is_one_tar_entry_with_its_mode() -> None:
