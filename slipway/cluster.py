@@ -210,8 +210,8 @@ def trust_registry(container: Any, *, registry: str, mirror: str) -> None:
 def keep_calls_inside(settings: Settings, container: Any) -> None:
     """Let nothing that is meant for a Service leave the node, from its next start on.
 
-    After a restart pods run before kube-proxy has said where Services lead. What they send to one would go out by the default route,
-    and whoever answers out there, a proxy say, would be taken for the service for as long as the connection is kept.
+    After a restart pods run before kube-proxy has said where Services lead. What they send to one would go out by the default
+    route, and whoever answers out there, a proxy say, would be taken for the service for as long as the connection is kept.
 
     Args:
         settings: Their cluster/kind.yaml says what addresses Services have.

@@ -25,6 +25,9 @@ EXAMPLE = "postgresql://orders:PASSWORD@postgresql:5432/orders"
 CONNECT_SECONDS = 2
 RECONNECT_SECONDS = 2.0
 
+# Milliseconds until the kernel takes a database for gone that does not even acknowledge what was sent; without it, minutes.
+SILENCE_MILLISECONDS = 5000
+
 # Requests that may wait for a connection; the next ones are turned away at once.
 MAX_WAITING = 100
 
@@ -64,8 +67,14 @@ def conninfo(environ: Mapping[str, str], *, application: str, options: Mapping[s
     # UTC is the one time zone that needs no file on this side.
     settings = {"timezone": "UTC", "client_encoding": "UTF8", **options}
     added = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    # A connection whose other end is gone without a word is given up by the kernel.
-    defaults = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2}
+    # A connection whose other end is gone without a word is given up by the kernel, be it idle or waiting for an answer.
+    defaults = {
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": SILENCE_MILLISECONDS,
+    }
     ours = {"application_name": application, "options": f"{told.pop('options', None) or ''} {added}".strip()}
     return make_conninfo("", **{**defaults, **told, **ours})
 

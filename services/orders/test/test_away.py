@@ -224,6 +224,13 @@ def test_the_sessions_settings_join_those_of_the_address(url: str) -> None:
     assert told == [(str(conninfo_to_dict(url)["options"]).removeprefix("-c search_path="),), ("1234ms",), ("UTC",)]
 
 
+def test_a_database_that_vanished_is_given_up_by_the_kernel_unless_the_address_says_otherwise() -> None:
+    plain = conninfo_to_dict(database.conninfo({VARIABLE: database.EXAMPLE}, application="orders test", options={}))
+    assert 0 < int(str(plain["tcp_user_timeout"])) < 10_000, "milliseconds; left to itself the kernel takes a quarter of an hour"
+    told = {VARIABLE: f"{database.EXAMPLE}?tcp_user_timeout=77"}
+    assert conninfo_to_dict(database.conninfo(told, application="orders test", options={}))["tcp_user_timeout"] == "77"
+
+
 def test_the_gauges_tell_of_the_pool(start: Start, url: str, place: Place, sql: psycopg.Connection) -> None:
     shop = start(url, pool_size=1, database_seconds=30)
     with ThreadPoolExecutor(3) as pool:
