@@ -163,7 +163,6 @@ def test_the_shared_package_is_updated_in_every_service(loop: Loop, others: None
 
 @pytest.mark.long
 def test_files_that_are_not_the_services_trigger_nothing(loop: Loop, token: str) -> None:
-    loop.settle()  # what the test before put back is noticed a moment later
     before, begun = loop.pods(), len(loop.said())
     for name in UNRELATED:
         file = loop.file(name)
@@ -194,7 +193,6 @@ def test_changed_requirements_are_installed(loop: Loop, others: None, token: str
 def test_code_that_does_not_start_in_a_new_image_is_kept_from_everybody_and_mended_in_the_same_pod(
     loop: Loop, token: str
 ) -> None:
-    loop.settle()
     former, old = loop.description("catalog"), {pod["metadata"]["name"] for pod in loop.every("catalog")}
     main, locked = loop.file("services/catalog/main.py"), loop.file("services/catalog/requirements.txt")
     good = main.read_text()

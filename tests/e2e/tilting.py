@@ -94,7 +94,10 @@ class Loop:
         return json.loads(self.tilt("get", "uiresource", thing, "--output=json"))["status"]["updateStatus"]
 
     def settle(self) -> None:
-        """Return once nothing is under way: Tilt has nothing to do, and what it has deployed runs."""
+        """Return once nothing is under way: Tilt has nothing to do, what it has deployed runs, and nobody else is left.
+
+        A pod on its way out is asked for a moment longer, until every proxy has heard of it; its draining outlasts that.
+        """
         quiet: list[int] = []
 
         def probe() -> Ready[None] | Pending:
@@ -103,6 +106,8 @@ class Loop:
             busy = [name for name, state in states.items() if state in ("pending", "in_progress")]
             found = self.instance.kube.list("Deployment", namespace=names.LOCAL, api_version="apps/v1")
             busy += [one["metadata"]["name"] for one in found if not isinstance(kube.rollout(one), Ready)]
+            pods = [pod["metadata"] for pod in self.instance.kube.list("Pod", namespace=names.LOCAL)]
+            busy += [pod["name"] for pod in pods if pod.get("deletionTimestamp")]
             # What was just saved is noticed a moment later.
             quiet.append(1) if not busy else quiet.clear()
             return Ready(None) if len(quiet) > 2 else Pending(f"under way: {', '.join(busy)}")
@@ -195,12 +200,13 @@ class Loop:
         return done.stdout or done.stderr
 
     def reset(self) -> None:
-        """Give every file of the working tree back what is committed, and return once that is served."""
+        """Give every file of the working tree back what is committed, and return once that is served, and nothing else."""
         committed = {service: self._committed(service) for service in self.instance.settings.services}
         shell.run(["git", "-C", self.clone, "checkout", "--quiet", "."], env=git.environment())
         shell.run(["git", "-C", self.clone, "clean", "--quiet", "-d", "--force", "services"], env=git.environment())
         for service, text in committed.items():
             self.served(service, text, timeout=REBUILD_TIMEOUT)
+        self.settle()
 
     def _committed(self, service: str) -> str:
         argv = ["git", "-C", self.clone, "show", f"HEAD:services/{service}/main.py"]
