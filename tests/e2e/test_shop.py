@@ -58,11 +58,12 @@ def test_an_address_that_is_somebody_elses_now_gets_no_request_done(instance: In
         "selector": catalog["spec"]["selector"],
         "ports": [{"port": 80, "targetPort": catalog["spec"]["ports"][0]["targetPort"]}],
     }
+    url = instance.url("catalog", "dev").replace("catalog", meta["name"], 1)
     instance.kube.apply([{"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}])
     try:
 
         def answered() -> Ready[Reply] | Pending:
-            found = fetch(f"{instance.url(meta['name'], 'dev')}/products")
+            found = fetch(f"{url}/products")
             return Pending(f"{found.status}: {found.body[:200]}") if found.status == 502 else Ready(found)
 
         refused = wait_for("an answer of the pods behind the name", answered, timeout=RECOVERY_TIMEOUT, tolerate=NO_ANSWER)
