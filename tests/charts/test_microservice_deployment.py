@@ -44,7 +44,12 @@ def test_the_autoscaler_alone_decides_on_the_number_of_pods() -> None:
 
 
 def test_a_rollout_never_has_fewer_pods_than_before_it() -> None:
-    assert spec(least())["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert spec(least())["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
+
+
+@pytest.mark.parametrize("surge", [1, "25%"])
+def test_a_node_without_room_for_twice_as_many_pods_gets_fewer_at_a_time(surge: int | str) -> None:
+    assert spec(least(surge=surge))["strategy"]["rollingUpdate"] == {"maxSurge": surge, "maxUnavailable": 0}
 
 
 def test_the_pods_of_a_rollout_on_their_way_out_do_not_count_when_pods_are_spread() -> None:
