@@ -49,9 +49,10 @@ def dev(service: str, surroundings: Surroundings, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def prod(service: str, surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+def prod(service: str, neighbourhood: Neighbourhood, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     """The service, as it runs in prod."""
-    with running(service, tmp_path_factory.mktemp(f"{service}-prod"), surroundings, environment="prod") as process:
+    made = neighbourhood.surroundings(service, "prod")
+    with running(service, tmp_path_factory.mktemp(f"{service}-prod"), made, environment="prod") as process:
         yield process
 
 

@@ -59,7 +59,7 @@ class Neighbourhood:
     def __init__(self, stores: Stores, services: Sequence[str]) -> None:
         self._stores, self._services = stores, services
         self._open = contextlib.ExitStack()
-        self._running: dict[str, Running] = {}
+        self._running: dict[tuple[str, str], Running] = {}
 
     def __enter__(self) -> Neighbourhood:
         return self
@@ -67,12 +67,12 @@ class Neighbourhood:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def surroundings(self, service: str) -> Surroundings:
-        """What the service needs: fresh databases, migrated, and the services that it calls, as processes."""
+    def surroundings(self, service: str, environment: str = "dev") -> Surroundings:
+        """What the service needs: fresh databases, migrated, and the services of its environment that it calls, as processes."""
         variables: dict[str, str] = {}
         for secret in secrets_of(service):
             variables |= self._stores.variables(secret)
-        callees = {name: self._callee(name) for name in self._called_by(service)}
+        callees = {name: self._callee(name, environment) for name in self._called_by(service)}
         config = {key_for(name): f"http://{ports.LOOPBACK}:{process.port}" for name, process in callees.items()}
         made = Surroundings(variables, config, callees)
         self._migrate(service, made)
@@ -85,11 +85,11 @@ class Neighbourhood:
         keys = json.loads(result.stdout)
         return [name for name in self._services if key_for(name) in keys]
 
-    def _callee(self, name: str) -> Running:
-        if name not in self._running:
-            process = running(name, self._folder(), self.surroundings(name))
-            self._running[name] = self._open.enter_context(process)
-        return self._running[name]
+    def _callee(self, name: str, environment: str) -> Running:
+        if (name, environment) not in self._running:
+            process = running(name, self._folder(), self.surroundings(name, environment), environment=environment)
+            self._running[name, environment] = self._open.enter_context(process)
+        return self._running[name, environment]
 
     def _migrate(self, service: str, made: Surroundings) -> None:
         """Run what the chart runs before a new version: the values' command, with this machine's interpreter."""
