@@ -31,7 +31,7 @@ REMOVE_TIMEOUT = 60.0
 # Written into the node once kind has finished: what is in the engine tells what a cluster is, not a file on the host.
 _FACTS = "/kind/slipway.json"
 
-# What the node's kubelet does before it starts pods.
+# What the node's kubelet does before it starts pods: rules do not outlive the node's stop.
 _KUBELET_DROP_IN = "/etc/systemd/system/kubelet.service.d/20-slipway.conf"
 
 
@@ -208,21 +208,25 @@ def trust_registry(container: Any, *, registry: str, mirror: str) -> None:
 
 
 def keep_calls_inside(settings: Settings, container: Any) -> None:
-    """Let nothing that is meant for a Service leave the node, from its next start on.
+    """Let nothing that is meant for a Service leave the node.
 
-    After a restart pods run before kube-proxy has said where Services lead. What they send to one would go out by the default
-    route, and whoever answers out there, a proxy say, would be taken for the service for as long as the connection is kept.
+    A Service that kube-proxy has not heard of yet (none, after a restart of the node) leads nowhere: what is sent to it would go out
+    by the default route, and whoever answers out there, a proxy say, would be taken for the service for as long as the connection
+    is kept.
 
     Args:
         settings: Their cluster/kind.yaml says what addresses Services have.
-        container: The node.
+        container: The node, which runs.
     """
     subnet = yaml.safe_load((settings.cluster / "kind.yaml").read_text())["networking"]["serviceSubnet"]
     # kube-proxy's rules have given another destination to what they know before a packet comes to these chains.
-    rules = (f"{chain} --destination {subnet} --jump REJECT" for chain in ("FORWARD", "OUTPUT"))
+    rules = [f"{chain} --destination {subnet} --jump REJECT" for chain in ("FORWARD", "OUTPUT")]
+    commands = [f"iptables --wait --check {rule} || iptables --wait --append {rule}" for rule in rules]
     # With the dash a node whose kernel has no such rule starts all the same.
-    starts = (f'ExecStartPre=-/bin/sh -euc "iptables --check {rule} || iptables --append {rule}"' for rule in rules)
+    starts = [f'ExecStartPre=-/bin/sh -euc "{command}"' for command in commands]
     write(container, _KUBELET_DROP_IN, "\n".join(("[Service]", *starts, "")).encode())
+    for command in commands:
+        container.exec_run(["/bin/sh", "-euc", command])
 
 
 def publish_registry(kube: Kube, *, registry: str) -> None:

@@ -29,6 +29,7 @@ class FakeNode:
         self.started, self.removed = 0, False
         self.id, self.refusals = "f5e1dd50eaa2", 0
         self.labels: dict[str, str] = {}
+        self.executed: list[list[str]] = []
         self.kept = json.dumps({"profile": profile, "source": "build"}).encode() if profile else None
         bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         self.attrs = {"HostConfig": {"PortBindings": bindings}, "Config": {"Image": "slipway/node:1"}}
@@ -46,6 +47,10 @@ class FakeNode:
             self.refusals -= 1
             raise docker.errors.APIError("could not kill running container")
         self.removed = True
+
+    def exec_run(self, cmd: list[str]) -> None:
+        """Take note of what was run in it."""
+        self.executed.append(cmd)
 
     def put_archive(self, path: str, content: bytes) -> None:
         """Keep what it was made as."""

@@ -287,20 +287,23 @@ def test_the_node_fetches_images_of_the_registry_from_its_container_in_plain_htt
     assert read["host"]["http://slipway-registry:5000"]["capabilities"] == ["pull", "resolve"]
 
 
-def test_before_pods_start_what_is_meant_for_a_service_is_kept_on_the_node(
+def test_what_is_meant_for_a_service_is_kept_on_the_node_now_and_after_its_next_start(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: dict[str, str] = {}
     monkeypatch.setattr(cluster, "write", lambda _, path, content: written.update({path: content.decode()}))
-    cluster.keep_calls_inside(settings, None)
+    node = FakeNode()
+    cluster.keep_calls_inside(settings, node)
     ((path, content),) = written.items()
     assert re.fullmatch(r"/etc/systemd/system/kubelet\.service\.d/\d+-slipway\.conf", path)
     section, *starts = content.splitlines()
     assert section == "[Service]"
-    for chain, start in zip(("FORWARD", "OUTPUT"), starts, strict=True):
+    for chain, start, run in zip(("FORWARD", "OUTPUT"), starts, node.executed, strict=True):
         rule = f"{chain} --destination 10.96.0.0/16 --jump REJECT"
-        # A kubelet that is started again adds nothing twice.
-        assert start == f'ExecStartPre=-/bin/sh -euc "iptables --check {rule} || iptables --append {rule}"'
+        # A kubelet that is started again adds nothing twice, nor does a second `up`.
+        once = f"iptables --wait --check {rule} || iptables --wait --append {rule}"
+        assert start == f'ExecStartPre=-/bin/sh -euc "{once}"'
+        assert run == ["/bin/sh", "-euc", once]
 
 
 def test_the_addresses_of_services_are_those_that_the_gateway_and_kind_know(settings: Settings) -> None:
