@@ -210,9 +210,9 @@ def trust_registry(container: Any, *, registry: str, mirror: str) -> None:
 def keep_calls_inside(settings: Settings, container: Any) -> None:
     """Let nothing that is meant for a Service leave the node.
 
-    A Service that kube-proxy has not heard of yet (none, after a restart of the node) leads nowhere: what is sent to it would go out
-    by the default route, and whoever answers out there, a proxy say, would be taken for the service for as long as the connection
-    is kept.
+    A Service that kube-proxy has not heard of yet (none, after a restart of the node) leads nowhere. What is sent to it would go
+    out by the default route, and whoever answers out there, a proxy say, would be taken for the service for as long as the
+    connection is kept.
 
     Args:
         settings: Their cluster/kind.yaml says what addresses Services have.
