@@ -53,7 +53,7 @@ def arrive(
     hopeless = ""
 
     def after(commit: str, revision: str) -> bool:
-        if revision in ("", made.before):
+        if not revision or (made.made and revision == made.before):
             return False
         had = known.get(commit)
         if had is None or revision not in had.every:

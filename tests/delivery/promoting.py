@@ -63,6 +63,8 @@ class Cluster(Kube):
         super().__init__(Path("/nowhere"), "kind-fake")
         self.settings, self.site = settings, site
         self.away = False
+        # Argo CD looks at each commit that concerns an application; or at every one, as when somebody makes it look.
+        self.looks_at_all = False
         self.broken: dict[str, str] = {}
         self.failed_jobs: set[str] = set()
         self.denied: dict[str, str] = {}
@@ -93,12 +95,13 @@ class Cluster(Kube):
         made: list[dict[str, Any]] = []
         for (environment, service), (entry, commit) in self._there().items():
             if kind == "Application":
-                made.append(self._application(environment, service, entry, commit))
+                revision = self._heads[self.settings.environment(environment).repository] if self.looks_at_all else commit
+                made.append(self._application(environment, service, entry, commit, revision))
             elif environment == namespace:
                 made += self._objects(kind, entry)
         return [{"kind": kind, **item} for item in made]
 
-    def _application(self, environment: str, service: str, entry: Entry, commit: str) -> dict[str, Any]:
+    def _application(self, environment: str, service: str, entry: Entry, commit: str, revision: str) -> dict[str, Any]:
         well = entry.record.digest not in self.broken
         denied = self.denied.get(entry.record.digest, "")
         state = {"phase": "Succeeded", "syncResult": {"revision": commit}}
@@ -110,7 +113,7 @@ class Cluster(Kube):
                 "labels": {"slipway.dev/environment": environment, "slipway.dev/service": service},
             },
             "status": {
-                "sync": {"status": "OutOfSync" if denied else "Synced", "revision": commit},
+                "sync": {"status": "OutOfSync" if denied else "Synced", "revision": revision},
                 "health": {"status": "Healthy" if well else "Progressing"},
                 "operationState": state,
             },

@@ -86,6 +86,17 @@ def test_doing_it_again_makes_no_commit_and_sees_that_it_runs(world: World) -> N
     assert again.digests == first.digests
 
 
+@pytest.mark.parametrize("every", [True, False])
+def test_doing_it_again_after_a_commit_for_somebody_else_sees_that_it_runs_as_well(world: World, every: bool) -> None:
+    world.cluster.looks_at_all = every
+    commit = develop(world, {VALUES: "a: 2\n"})
+    wanted = change([world.made("catalog", commit)])
+    first = deploy(world, wanted)
+    later = deploy(world, change([world.made("cart", commit)]))
+    again = deploy(world, wanted)
+    assert (again.made, again.commit, again.digests) == (False, later.commit, first.digests)
+
+
 def test_several_services_land_in_one_commit(world: World) -> None:
     commit = develop(world, {VALUES: "a: 2\n"})
     before = len(world.commits("dev"))
