@@ -169,8 +169,16 @@ def apply(instance: Instance) -> Generator[Apply]:
         options = app["spec"]["syncPolicy"]["syncOptions"]
         sync = {"syncOptions": options, **({"manifests": manifests} if manifests else {})}
         words = ["--as=system:serviceaccount:argocd:argocd-server", "--namespace", names.ARGOCD]
-        change = json.dumps({"operation": {"initiatedBy": {"username": "test"}, "sync": sync}})
-        done = kubectl(instance, *words, "patch", "applications.argoproj.io", name, "--type=merge", f"--patch={change}")
+        # Whole, in place of any that came meanwhile: merged with one of Argo CD's own it would be tried again without end.
+        change = json.dumps([{"op": "add", "path": "/operation", "value": {"initiatedBy": {"username": "test"}, "sync": sync}}])
+
+        def idle() -> Ready[None] | Pending:
+            found = instance.kube.get("Application", name, **where) or {}
+            phase = ((found.get("status") or {}).get("operationState") or {}).get("phase")
+            return Pending(f"{phase}") if found.get("operation") or phase == "Running" else Ready(None)
+
+        wait_for(f"Argo CD to have nothing to do with {name}", idle, timeout=ARRIVAL_TIMEOUT, tolerate=NOT_YET)
+        done = kubectl(instance, *words, "patch", "applications.argoproj.io", name, "--type=json", f"--patch={change}")
         assert done.code == 0, done.stderr
 
         def ended() -> Ready[Mapping[str, Any]] | Pending:
