@@ -172,7 +172,9 @@ def passwordless(instance: Instance) -> Generator[None]:
     """The Git server with a front door that asks for no password."""
     changes = ["/auth_basic/d", f"s|listen 8080|listen {OPEN_PORT}|", f"s|/tmp/nginx.pid|{OPEN}.pid|"]
     words = " ".join(f"-e '{change}'" for change in changes)
-    inside(instance, "sh", "-c", f"sed {words} /etc/git-server/nginx.conf > {OPEN}.conf; nginx -e stderr -c {OPEN}.conf")
+    # It goes into the background, and must not hold what the one who started it listens to.
+    start = f"nginx -e stderr -c {OPEN}.conf > {OPEN}.log 2>&1 < /dev/null || {{ cat {OPEN}.log >&2; exit 1; }}"
+    inside(instance, "sh", "-c", f"sed {words} /etc/git-server/nginx.conf > {OPEN}.conf; {start}")
     service = instance.kube.get("Service", "git", namespace=names.SYSTEM)
     assert service
     ports = [{**port, "targetPort": OPEN_PORT} for port in service["spec"]["ports"]]
@@ -180,7 +182,7 @@ def passwordless(instance: Instance) -> Generator[None]:
         with patched(instance, "Service", "git", {"spec": {"ports": ports}}, api_version="v1", namespace=names.SYSTEM):
             yield
     finally:
-        inside(instance, "sh", "-c", f"nginx -e stderr -c {OPEN}.conf -s stop; rm -f {OPEN}.conf {OPEN}.pid")
+        inside(instance, "sh", "-c", f"nginx -e stderr -c {OPEN}.conf -s stop; rm -f {OPEN}.conf {OPEN}.pid {OPEN}.log")
 
 
 # --- the cluster
