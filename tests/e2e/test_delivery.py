@@ -169,13 +169,16 @@ def apply(instance: Instance) -> Generator[Apply]:
         options = app["spec"]["syncPolicy"]["syncOptions"]
         sync = {"syncOptions": options, **({"manifests": manifests} if manifests else {})}
         words = ["--as=system:serviceaccount:argocd:argocd-server", "--namespace", names.ARGOCD]
-        # Whole, in place of any that came meanwhile: merged with one of Argo CD's own it would be tried again without end.
+        # Merged with a sync that Argo CD begins by itself it would be tried again without end, and the rest would be pruned:
+        # it is asked when nothing is to be synced, and its word stands whole.
         change = json.dumps([{"op": "add", "path": "/operation", "value": {"initiatedBy": {"username": "test"}, "sync": sync}}])
 
         def idle() -> Ready[None] | Pending:
             found = instance.kube.get("Application", name, **where) or {}
-            phase = ((found.get("status") or {}).get("operationState") or {}).get("phase")
-            return Pending(f"{phase}") if found.get("operation") or phase == "Running" else Ready(None)
+            status = found.get("status") or {}
+            phase, sync = (status.get("operationState") or {}).get("phase"), (status.get("sync") or {}).get("status")
+            busy = found.get("operation") or phase == "Running" or (manifests and sync != "Synced")
+            return Pending(f"{phase}, {sync}") if busy else Ready(None)
 
         wait_for(f"Argo CD to have nothing to do with {name}", idle, timeout=ARRIVAL_TIMEOUT, tolerate=NOT_YET)
         done = kubectl(instance, *words, "patch", "applications.argoproj.io", name, "--type=json", f"--patch={change}")

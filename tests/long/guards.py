@@ -354,11 +354,17 @@ def state(instance: Instance) -> dict[str, Any]:
     for kind, version, parts in GUARDING:
         for item in instance.kube.list(kind, api_version=version):
             meta = item["metadata"]
-            found[f"{kind} {meta.get('namespace', '')}/{meta['name']}"] = {part: item.get(part) for part in parts}
+            found[f"{kind} {meta.get('namespace', '')}/{meta['name']}"] = {part: _kept(item.get(part)) for part in parts}
     for repository, refs in references(instance).items():
         found.update({f"{repository} {name}": sha for name, sha in refs.items()})
     pushes = inside(instance, "sha256sum", "/srv/git/app.git/slipway/pushes.jsonl")
     return {**found, "the pushes": pushes, "the hook": code(instance)}
+
+
+def _kept(part: Any) -> Any:
+    """A part of an object without the addresses that a Service is given anew when it is made again."""
+    given = ("clusterIP", "clusterIPs")
+    return {key: value for key, value in part.items() if key not in given} if isinstance(part, Mapping) else part
 
 
 def departures(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
