@@ -55,7 +55,7 @@ class Observe:
         max_body_bytes: int,
         headers: Sequence[tuple[bytes, bytes]] = (),
         patience: float = math.inf,
-        address: str = "",
+        address: str,
     ) -> None:
         self._app, self._metrics, self._lifecycle = app, metrics, lifecycle
         self._request_log, self._max_body_bytes, self._headers = request_log, max_body_bytes, headers
