@@ -34,6 +34,7 @@ GROUPS = ("Start", "Deliver", "Look", "Trace", "Load", "Images", "Test", "Measur
 
 USAGE_CODE = 2
 INTERRUPTED_CODE = 130
+UNREAD_CODE = 141  # as a shell says that a program ended because nobody reads what it prints
 TERMINATED_CODE = 143
 UNFINISHED = "`./invoke up` goes on from here; `./invoke down` removes what there is."
 
@@ -159,7 +160,19 @@ def answer(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None =
         result: A dataclass, a mapping or a sequence of them.
         json: For machines.
         show: Prints it to a rich console for a person; by default a line for each item.
+
+    Raises:
+        Exit: Whoever reads it has read enough, as `head` does.
     """
+    try:
+        _print(result, json=json, show=show)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it, at the end
+        raise Exit(code=UNREAD_CODE) from None
+
+
+def _print(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None) -> None:
     if json:
         print(dumps(result, indent=2, default=_plain))
     elif show:

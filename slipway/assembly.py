@@ -132,7 +132,7 @@ class Assembly:
         self._apply(stores.manifests(self.settings, self.profile.environments, self.secrets))
         cluster.publish_registry(self.kube, registry=self.plan.registry.name)
         roles.write_kubeconfigs(self.settings, self.kube)
-        cluster.wait_node_ready(self.settings, self.kube, phase)
+        cluster.wait_node_ready(self.settings, self.engine, self.kube, phase)
 
     def _admission(self, phase: Phase) -> None:
         rules = admission.manifests(self.settings, self.profile.environments)

@@ -8,6 +8,8 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from slipway import freezer, kind, names, ports
 from slipway.engine import Engine, EngineError, asking
 from slipway.errors import SlipwayError
 from slipway.instance import Facts
-from slipway.kube import NOT_YET, Kube, ready, rollout
+from slipway.kube import NOT_YET, Kube, Object, ready, rollout
 from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.waiting import Clock, Failed, Pending, Ready, wait_for
@@ -181,18 +183,18 @@ def _make(settings: Settings, engine: Engine, blueprint: Blueprint, phase: Phase
     return found
 
 
-def wait_node_ready(settings: Settings, kube: Kube, phase: Phase) -> None:
-    """Return when the node may run pods, and these reach the cluster's own services.
+def wait_node_ready(settings: Settings, engine: Engine, kube: Kube, phase: Phase) -> None:
+    """Return when the node may run pods, these reach the cluster's own services, and what the cluster says of them is of now.
 
     Raises:
         WaitTimeout: It is not ready in time; the message carries the kubelet's reason.
     """
+    wait = partial(wait_for, timeout=NODE_TIMEOUT, on_change=phase.say, tolerate=NOT_YET)
+    wait(f"node {settings.node}", lambda: ready(kube.get("Node", settings.node)))
+    wait("the kubelet's word on each pod", lambda: _told_since(kube.list("Pod"), engine.running_since(settings.node)))
+    wait("Services to lead to their own pods", lambda: _led_right(kube))
     # A pod that comes before kube-proxy finds no API server and ends; the kubelet starts it again ten seconds later.
-    for what, probe in (
-        (f"node {settings.node}", lambda: ready(kube.get("Node", settings.node))),
-        ("kube-proxy", lambda: rollout(kube.get("DaemonSet", "kube-proxy", namespace="kube-system", api_version="apps/v1"))),
-    ):
-        wait_for(what, probe, timeout=NODE_TIMEOUT, on_change=phase.say, tolerate=NOT_YET)
+    wait("kube-proxy", lambda: rollout(kube.get("DaemonSet", "kube-proxy", namespace="kube-system", api_version="apps/v1")))
 
 
 def trust_registry(container: Any, *, registry: str, mirror: str) -> None:
@@ -283,6 +285,38 @@ def write(container: Any, path: str, content: bytes, *, mode: int = 0o644) -> No
         info.size, info.mode = len(content), mode
         archive.addfile(info, io.BytesIO(content))
     container.put_archive("/", buffer.getvalue())
+
+
+def _told_since(pods: Sequence[Object], start: float | None) -> Ready[None] | Pending:
+    """Whether all that is said to run was started since the node was.
+
+    After a restart of the node its pods are said to be ready, at addresses that are given to others now, until the kubelet has
+    seen that they ended.
+    """
+    for pod in pods:
+        status = pod.get("status") or {}
+        for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+            began = ((container.get("state") or {}).get("running") or {}).get("startedAt")
+            if began and start and datetime.fromisoformat(began).timestamp() < start:
+                meta = pod["metadata"]
+                return Pending(f"{meta['namespace']}/{meta['name']} is told of as before the node's start")
+    return Ready(None)
+
+
+def _led_right(kube: Kube) -> Ready[None] | Pending:
+    """Whether each address that a Service leads to is that of the pod it is said to be of."""
+    slices = kube.list("EndpointSlice", api_version="discovery.k8s.io/v1")
+    pods = {pod["metadata"]["uid"]: pod for pod in kube.list("Pod")}
+    for item in slices:
+        for endpoint in item.get("endpoints") or ():
+            told = endpoint.get("targetRef") or {}
+            if told.get("kind") != "Pod" or not (endpoint.get("conditions") or {}).get("ready"):
+                continue
+            status = pods.get(told["uid"], {}).get("status") or {}
+            if not set(endpoint["addresses"]) <= {address["ip"] for address in status.get("podIPs") or ()}:
+                meta = item["metadata"]
+                return Pending(f"{meta['namespace']}/{meta['name']} leads to where {told['name']} was")
+    return Ready(None)
 
 
 def _api(settings: Settings, engine: Engine, kube: Kube) -> Ready[None] | Pending | Failed:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from slipway import engine
-from slipway.kube import NOT_YET, Kube, Object, rollout
+from slipway.kube import NOT_YET, Kube, Object, ready, rollout
 from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e import train
@@ -137,7 +137,7 @@ def test_orders_and_carts_outlive_every_pod_of_their_environment(instance: Insta
         instance.kube.delete("Pod", pod["metadata"]["name"], namespace="dev")
     _wait_all_ready(instance, "dev", without=gone)
     _wait_found(sold, order)
-    assert [line["quantity"] for line in sold.ask(f"/api/carts/{cart}").json["lines"]] == [3]
+    _wait_kept(sold, cart, [3])
 
 
 def test_after_a_restart_of_the_node_every_order_is_there_and_a_push_is_taken(instance: Instance, tmp_path: Path) -> None:
@@ -194,9 +194,25 @@ def _wait_all_ready(instance: Instance, environment: str, *, without: set[str] |
                 judged = rollout(workload)
                 if not isinstance(judged, Ready):
                     return Pending(f"{workload['metadata']['name']}: {judged.why}")
+        # What workloads say of themselves may be as of a moment ago, when those that are gone were still counted.
+        for pod in _pods(kube, environment):
+            judged = ready(pod)
+            if not isinstance(judged, Ready):
+                return Pending(f"{pod['metadata']['name']}: {judged.why}")
         return Ready(None)
 
     wait_for(f"every pod of {environment} to be ready", probe, timeout=RECOVERY_TIMEOUT, tolerate=(*NOT_YET, *NO_ANSWER))
+
+
+def _wait_kept(sold: Shop, cart: str, quantities: list[int]) -> None:
+    def probe() -> Ready[None] | Pending:
+        found = sold.ask(f"/api/carts/{cart}")
+        if found.status != 200:
+            return Pending(f"{found.status}: {found.body[:200]}")
+        assert [line["quantity"] for line in found.json["lines"]] == quantities
+        return Ready(None)
+
+    wait_for(f"the carts of {sold.environment} to answer", probe, timeout=RECOVERY_TIMEOUT, tolerate=NO_ANSWER)
 
 
 def _wait_found(sold: Shop, order: dict[str, Any]) -> None:

@@ -23,7 +23,13 @@ class FakeNode:
     """A node's container: it runs once it is started, and is gone once it is removed."""
 
     def __init__(
-        self, *, status: str = "running", profile: str | None = "full", port: int | None = 8080, starts_as: str = "running"
+        self,
+        *,
+        status: str = "running",
+        profile: str | None = "full",
+        port: int | None = 8080,
+        starts_as: str = "running",
+        started_at: str = "2026-11-23T13:22:37.123456789Z",
     ) -> None:
         self.status, self.starts_as = status, starts_as
         self.started, self.removed = 0, False
@@ -32,7 +38,11 @@ class FakeNode:
         self.executed: list[list[str]] = []
         self.kept = json.dumps({"profile": profile, "source": "build"}).encode() if profile else None
         bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
-        self.attrs = {"HostConfig": {"PortBindings": bindings}, "Config": {"Image": "slipway/node:1"}}
+        self.attrs = {
+            "HostConfig": {"PortBindings": bindings},
+            "Config": {"Image": "slipway/node:1"},
+            "State": {"StartedAt": started_at},
+        }
 
     def start(self) -> None:
         """Run from now on, or do what this one does instead."""
@@ -176,7 +186,12 @@ def pod(name: str, namespace: str, *, app: str = "", **status: Any) -> dict[str,
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": app or name}},
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"uid-{name}",
+            "labels": {"app.kubernetes.io/name": app or name},
+        },
         "spec": {"containers": [{"name": "main"}]},
         "status": {**whole, **status},
     }

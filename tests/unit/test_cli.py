@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -264,6 +265,17 @@ def test_an_answer_for_a_person_is_a_line_for_each_item(capsys: pytest.CaptureFi
     cli.answer({"argocd": "http://a", "git": "http://b"}, json=False)
     cli.answer(["one", "two"], json=False)
     assert capsys.readouterr().out == "argocd  http://a\ngit     http://b\none\ntwo\n"
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_without_a_word() -> None:
+    words = [sys.executable, str(cli.ROOT / "cli.py"), "policy", "--json"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cli.ROOT)
+    assert process.stdout
+    process.stdout.close()
+    assert process.stderr
+    with process.stderr as errors:
+        said = errors.read()
+    assert (process.wait(timeout=60), said) == (141, "")
 
 
 def test_exports_survive_a_shell(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from slipway.instance import Facts
 from slipway.kube import Kube
 from slipway.progress import Phase
 from slipway.settings import ROOT, Settings
-from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, workload
+from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, pod, workload
 from tests.unit.fakes import FakeClock
 
 FACTS = Facts("minimal", "build")
@@ -257,15 +257,72 @@ def test_waiting_for_a_node_tells_the_kubelets_reason(settings: Settings) -> Non
     condition = {"type": "Ready", "status": "False", "message": "no network yet"}
     item = {"kind": "Node", "metadata": {"name": settings.node}, "status": {"conditions": [condition]}}
     with pytest.raises(WaitTimeout, match="no network yet"):
-        cluster.wait_node_ready(settings, FakeKube(item), Phase("x"))
+        cluster.wait_node_ready(settings, FakeEngine(test=FakeNode()), FakeKube(item), Phase("x"))
 
 
 def test_a_node_whose_pods_would_not_reach_the_api_server_is_not_ready(settings: Settings) -> None:
     node = {"kind": "Node", "metadata": {"name": settings.node}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    engine = FakeEngine(test=FakeNode())
     proxy = workload("kube-proxy", "kube-system", kind="DaemonSet", ready=0)
     with pytest.raises(WaitTimeout, match=r"kube-proxy: not within .* 0/1 ready"):
-        cluster.wait_node_ready(settings, FakeKube(node, proxy), Phase("x"))
-    cluster.wait_node_ready(settings, FakeKube(node, workload("kube-proxy", "kube-system", kind="DaemonSet")), Phase("x"))
+        cluster.wait_node_ready(settings, engine, FakeKube(node, proxy), Phase("x"))
+    whole = workload("kube-proxy", "kube-system", kind="DaemonSet")
+    cluster.wait_node_ready(settings, engine, FakeKube(node, whole), Phase("x"))
+
+
+@pytest.mark.parametrize("statuses", ["containerStatuses", "initContainerStatuses"])
+def test_a_pod_that_is_said_to_run_since_before_the_nodes_start_is_waited_for(settings: Settings, statuses: str) -> None:
+    engine = FakeEngine(test=FakeNode(started_at="2026-11-29T21:17:40.123456789Z"))
+    node = {"kind": "Node", "metadata": {"name": settings.node}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    proxy = workload("kube-proxy", "kube-system", kind="DaemonSet")
+
+    def run(state: dict[str, Any]) -> None:
+        told = pod("git-server-0", "slipway")
+        told["status"][statuses] = [{"name": "main", "state": state}]
+        cluster.wait_node_ready(settings, engine, FakeKube(node, proxy, told), Phase("x"))
+
+    with pytest.raises(WaitTimeout, match="slipway/git-server-0 is told of as before the node's start"):
+        run({"running": {"startedAt": "2026-11-29T21:17:39Z"}})
+    for state in (
+        {"running": {"startedAt": "2026-11-29T21:17:40Z"}},
+        {"terminated": {"startedAt": "2026-11-29T20:00:00Z", "exitCode": 255}},
+        {"waiting": {"reason": "CrashLoopBackOff"}},
+    ):
+        run(state)
+
+
+@pytest.mark.parametrize(
+    ("ready", "addresses", "uid", "right"),
+    [
+        (True, ["10.244.0.7"], "git", True),
+        (True, ["10.244.0.8"], "git", False),  # the pod came back under another address
+        (True, ["10.244.0.7"], "gone", False),
+        (False, ["10.244.0.8"], "git", True),  # nobody is sent there
+    ],
+)
+def test_a_service_that_leads_to_where_its_pod_was_before_the_nodes_start_is_waited_for(
+    settings: Settings, ready: bool, addresses: list[str], uid: str, right: bool
+) -> None:
+    node = {"kind": "Node", "metadata": {"name": settings.node}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    git = pod("git-0", "slipway-system", podIPs=[{"ip": "10.244.0.7"}])
+    git["metadata"]["uid"] = "git"
+    target = {"kind": "Pod", "name": "git-0", "namespace": "slipway-system", "uid": uid}
+    endpoints = [{"addresses": addresses, "conditions": {"ready": ready}, "targetRef": target}, {"addresses": ["10.0.0.1"]}]
+    led = {"kind": "EndpointSlice", "metadata": {"name": "git-x", "namespace": "slipway-system"}, "endpoints": endpoints}
+    kube = FakeKube(node, git, led, workload("kube-proxy", "kube-system", kind="DaemonSet"))
+    if right:
+        cluster.wait_node_ready(settings, FakeEngine(test=FakeNode()), kube, Phase("x"))
+        return
+    with pytest.raises(WaitTimeout, match="slipway-system/git-x leads to where git-0 was"):
+        cluster.wait_node_ready(settings, FakeEngine(test=FakeNode()), kube, Phase("x"))
+
+
+def test_no_program_of_which_there_is_one_waits_for_the_lead() -> None:
+    patches = [yaml.safe_load(patch) for patch in BASE["kubeadmConfigPatches"]]
+    (told,) = (patch for patch in patches if patch["kind"] == "ClusterConfiguration")
+    for program in ("controllerManager", "scheduler"):
+        assert {"name": "leader-elect", "value": "false"} in told[program]["extraArgs"]
+    assert len(BASE["nodes"]) == 1
 
 
 def test_the_registry_is_published_by_the_convention_that_other_tools_read() -> None:
