@@ -367,6 +367,11 @@ def content(at: Path, revision: str, path: str) -> str:
     return _git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}:{path}"], at=at, check=False).stdout.strip()
 
 
+def hashed(file: Path) -> str:
+    """What would name the content of a file, in whatever repository (see `content`)."""
+    return _git(["hash-object", "--no-filters", "--", str(file.resolve())]).stdout.strip()
+
+
 def log(at: Path, revision: str, *, paths: Sequence[str] = (), limit: int = 200) -> tuple[Commit, ...]:
     """The last commits, newest first, that touched any of the paths (any commit when there is none)."""
     form = "%H%x1f%P%x1f%an%x1f%ct%x1f%s%x1f%(trailers:only,unfold)%x1e"

@@ -14,6 +14,7 @@ from slipway.load import compare, keeping, kept, report, running, show
 from slipway.load.answers import Comparison
 from slipway.load.model import ENVIRONMENT_CODE, Asked, Run
 from slipway.progress import Progress
+from slipway.releases import Uncounted
 from slipway.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Made:
         report: The page.
         recorded: The commit that tells the pipeline that this release passed; empty when it does not count for one.
         unrecorded: Why the pipeline could not be told of one that would count; empty when it could.
+        uncounted: Why it counts for no release, where the policy asks for one that does.
     """
 
     run: Run
@@ -43,6 +45,7 @@ class Made:
     report: Path
     recorded: str = ""
     unrecorded: str = ""
+    uncounted: str = ""
 
     @property
     def code(self) -> int:
@@ -73,11 +76,13 @@ def _load(settings: Settings, asked: Asked, progress: Progress) -> Made:
     with progress.phase("report") as phase:
         page = write(settings, run)
         phase.say(str(page))
-    recorded = unrecorded = ""
+    recorded = unrecorded = uncounted = ""
     if run.code == 0:
         with progress.phase("tell the pipeline", quiet_when_skipped=True) as phase:
             try:
                 published = keeping.record(access.open(settings), run, user=asked.user)
+            except Uncounted as why:
+                phase.skipped, uncounted = True, str(why) if settings.policy.load == "required" else ""
             except (SlipwayError, *NOT_YET, OSError) as error:  # the test itself is none the worse, and is shown
                 unrecorded = str(error)
                 phase.fail(unrecorded)
@@ -85,7 +90,7 @@ def _load(settings: Settings, asked: Asked, progress: Progress) -> Made:
                 recorded = published.commit if published else ""
                 phase.skipped = not recorded
                 phase.say(f"{run.target.release} withstood it, says {recorded[:9]}" if recorded else "")
-    return Made(run, folder, page, recorded, unrecorded)
+    return Made(run, folder, page, recorded, unrecorded, uncounted)
 
 
 def show_made(made: Made, console: Console) -> None:
@@ -93,6 +98,8 @@ def show_made(made: Made, console: Console) -> None:
     show.show(made.run, console, made.report)
     if made.recorded:
         console.print(f"The pipeline knows that {made.run.target.release} passed ({made.recorded[:9]}).", markup=False)
+    if made.uncounted:
+        console.print(f"No release passes by it: {made.uncounted}.", markup=False)
     if made.unrecorded:
         console.print(f"The pipeline does not know that {made.run.target.release} passed: {made.unrecorded}", markup=False)
         console.print("Run the test again when it answers.", markup=False)

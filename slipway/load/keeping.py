@@ -106,7 +106,7 @@ def objection(settings: Settings, run: Run, gate: policy.Gate) -> str:
 
 
 def record(access: Access, run: Run, *, user: str = "") -> gitops.Published | None:
-    """The commit of the GitOps repository that says that the release under test passed; None when the run does not count.
+    """The commit of the GitOps repository that says that the release under test passed; None when nothing waits for that.
 
     Args:
         access: An instance, as the pipeline.
@@ -114,13 +114,16 @@ def record(access: Access, run: Run, *, user: str = "") -> gitops.Published | No
         user: On whose behalf it ran.
 
     Raises:
+        Uncounted: The run proves less than what is asked for, or was planned or judged by other files than the release has.
         SlipwayError: The environment did not run the lock, exactly, or does not any more.
     """
     gates = access.settings.policy.approvals.values()
     gate = next((one for one in gates if one.after == run.target.environment), None)
-    if gate is None or objection(access.settings, run, gate):
+    if gate is None:
         return None
-    return releases.withstood(access, result(run), triggered_by=user)
+    if why := objection(access.settings, run, gate):
+        raise releases.Uncounted(why)
+    return releases.withstood(access, result(run), rules=run.rules, triggered_by=user)
 
 
 def result(run: Run) -> LoadResult:

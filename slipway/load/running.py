@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from slipway import access, names
+from slipway import access, git, names
 from slipway.access import Access
 from slipway.errors import SlipwayError, UsageError
 from slipway.kube import NOT_YET, Kube
@@ -52,6 +52,7 @@ class Place:
     plan: Plan
     nodes: Mapping[str, str]
     limits: tuple[thresholds.Threshold, ...]
+    rules: Mapping[str, str]
 
     @property
     def settings(self) -> Settings:
@@ -127,6 +128,7 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
         books=evidence.books,
         verdict=verdict.judge(evidence),
         comparable=planning.comparable(place.plan, place.target, machine, tools),
+        rules=place.rules,
         change=evidence.change,
     )
     keeping.keep(settings, made)
@@ -165,6 +167,7 @@ def _tidied(place: Place, identifier: str, phase: Phase) -> int | None:
 
 
 def _look(settings: Settings, asked: Asked) -> Place:
+    rules = {str(path): git.hashed(settings.root / path) for path in (profiles.FILE, thresholds.FILE)}
     asked = replace(asked, streams=asked.streams or during.STREAMS) if asked.during else asked
     plan = planning.make(profiles.find(settings.root / profiles.FILE, asked.profile), asked)
     nodes = planning.nodes(asked)
@@ -184,6 +187,7 @@ def _look(settings: Settings, asked: Asked) -> Place:
         plan,
         nodes,
         during.strict(limits) if asked.during else limits,
+        rules,
     )
 
 

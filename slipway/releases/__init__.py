@@ -24,7 +24,7 @@ from slipway.releases.state import (
     passed,
     verdict,
 )
-from slipway.releases.withstanding import withstood
+from slipway.releases.withstanding import Uncounted, withstood
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +35,7 @@ __all__ = [
     "Finished",
     "Staged",
     "State",
+    "Uncounted",
     "alias",
     "approve",
     "bring",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from slipway import gitops, locks
+from collections.abc import Mapping
+
+from slipway import git, gitops, locks
 from slipway.access import Access
 from slipway.errors import SlipwayError
 from slipway.locks import LoadResult
 from slipway.releases import state
 
 
-def withstood(access: Access, result: LoadResult, *, triggered_by: str = "") -> gitops.Published:
+class Uncounted(SlipwayError):
+    """A load test that passed, and proves nothing of a release; the message says why."""
+
+
+def withstood(access: Access, result: LoadResult, *, rules: Mapping[str, str], triggered_by: str = "") -> gitops.Published:
     """The commit that says that a lock passed a load test; one that says so already is enough.
 
     The Git server asks for the same: a lock that was there before, and that its environment still runs, whole.
@@ -17,12 +23,16 @@ def withstood(access: Access, result: LoadResult, *, triggered_by: str = "") -> 
     Args:
         access: An instance, as the pipeline.
         result: What was found.
+        rules: What Git calls the contents of the files that the test was planned and judged by, by path. They have to be the
+            release's own, which somebody reviewed: whoever lowers a limit on their own machine has tested for themselves alone.
         triggered_by: On whose behalf the load test ran.
 
     Raises:
         SlipwayError: The lock does not exist, or something else was seen running.
+        Uncounted: The rules are not the release's.
         PushRefused: The Git server's rules forbid it.
     """
+    mirror = access.fetch()
 
     def edit(there: gitops.There) -> gitops.Commit:
         lock = state.read(there).lock(result.lock)
@@ -30,6 +40,12 @@ def withstood(access: Access, result: LoadResult, *, triggered_by: str = "") -> 
             raise SlipwayError(
                 f"the load test {result.run} does not count for {result.release}: {result.environment} did not run its lock, "
                 f"exactly. Run it again: ./invoke load --env {state.gate(access.settings).after}."
+            )
+        others = [path for path, content in rules.items() if git.content(mirror, lock.commit, path) != content]
+        if others:
+            raise Uncounted(
+                f"{' and '.join(others)} here is not what commit {lock.commit[:9]} of the release has. Test by its own, "
+                "or bring yours to its branch first"
             )
         known = locks.passed(lock, locks.load_results(there.folder), result.environment)
         return gitops.Commit() if known else gitops.Commit(files=result.files)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from slipway import gitops, locks, promoting, releases
+from slipway import git, gitops, locks, promoting, releases
 from slipway.errors import SlipwayError
 from slipway.load import keeping
 from slipway.load.model import Pod, Pods
@@ -42,7 +42,7 @@ def result(world: World, lock: str) -> LoadResult:
 
 
 def withstood(world: World, told: LoadResult) -> gitops.Published:
-    return releases.withstood(world.open(world.settings), told, triggered_by="developer")
+    return releases.withstood(world.open(world.settings), told, rules={}, triggered_by="developer")
 
 
 def promote(world: World) -> promoting.Promoted:
@@ -80,20 +80,39 @@ def test_a_kept_run_that_passed_is_told_to_the_pipeline_and_one_that_did_not_is_
     told = result(world, cut.lock)
     target = replace(loads.TARGET, release=told.release, lock=told.lock, commit=told.commit, digests=told.digests)
     pods = tuple(Pod(service, f"{service}-1", digest, 0, "") for service, digest in told.digests.items())
-    passed = test_load_keeping.run(target=target, pods=Pods(pods, pods, ()))
+    passed = test_load_keeping.run(target=target, pods=Pods(pods, pods, ()), rules=rules(world, cut.lock))
     pipeline = world.open(world.settings)
     for lacking in (
         replace(passed, verdict=replace(passed.verdict, outcome="fail")),
         replace(passed, target=replace(target, local=True)),
         replace(passed, target=replace(target, environment="qa")),
     ):
-        assert keeping.record(pipeline, lacking) is None
+        with pytest.raises(releases.Uncounted):
+            keeping.record(pipeline, lacking)
     assert world.state().loads == ()
     done = keeping.record(pipeline, passed, user="developer")
     assert done
     assert done.made
     [recorded] = world.state().loads
     assert (recorded.run, recorded.profile, recorded.lock) == (passed.id, "smoke", cut.lock)
+
+
+def rules(world: World, lock: str) -> dict[str, str]:
+    """What Git calls a file of the release, as a test tells by which it was judged."""
+    [found] = [one for one in world.state().locks if one.hash == lock]
+    return {CATALOG: git.content(world.open(world.settings).fetch(), found.commit, CATALOG)}
+
+
+@pytest.mark.parametrize("other", [{CATALOG: "0" * 40}, {"loadtests/thresholds.yaml": "1" * 40}], ids=["another", "none"])
+def test_a_test_that_was_judged_by_other_rules_than_the_releases_own_passes_nothing(
+    world: World, cut: releases.Cut, other: dict[str, str]
+) -> None:
+    told = result(world, cut.lock)
+    [path] = other
+    with pytest.raises(releases.Uncounted, match=rf"{path} here is not what commit [0-9a-f]{{9}} of the release has"):
+        releases.withstood(world.open(world.settings), told, rules={**rules(world, cut.lock), **other})
+    assert world.state().loads == ()
+    assert releases.withstood(world.open(world.settings), told, rules=rules(world, cut.lock)).made
 
 
 def test_a_second_passed_load_test_changes_nothing(world: World, cut: releases.Cut) -> None:

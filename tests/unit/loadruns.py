@@ -149,6 +149,7 @@ def run(
         books=loads.BOOKS,
         verdict=verdict,
         comparable="0123456789abcdef",
+        rules=loads.RULES,
         change=change,
     )
 

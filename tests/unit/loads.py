@@ -128,6 +128,8 @@ SERVER = Server(
     throttled=dict.fromkeys(SERVICES, 0.0),
     saturated=dict.fromkeys(SERVICES, 0.3),
 )
+RULES = {"loadtests/profiles.yaml": "a" * 40, "loadtests/thresholds.yaml": "b" * 40}
+
 BOOKS = Books(
     journeys_planned=400,
     journeys_ended=400,

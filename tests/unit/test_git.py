@@ -202,6 +202,15 @@ def test_a_merge_of_what_is_not_there_is_no_conflict(tree: Path) -> None:
         git.merge(tree, into, "0" * 39 + "1", "Merge", identity=AUTHOR)
 
 
+def test_a_file_is_called_what_git_calls_its_content_in_a_commit(tree: Path) -> None:
+    (tree / "rules.yaml").write_bytes(b"limit: 1\r\n")
+    git.stage(tree, ["rules.yaml"])
+    made = git.commit(tree, "Rules", identity=git.Identity("a", "a@b"))
+    assert git.hashed(tree / "rules.yaml") == git.content(tree, made, "rules.yaml") != ""
+    (tree / "rules.yaml").write_bytes(b"limit: 2\r\n")
+    assert git.hashed(tree / "rules.yaml") != git.content(tree, made, "rules.yaml")
+
+
 def test_a_commit_without_a_note_has_an_empty_one(tree: Path) -> None:
     made = commit(tree, "base")
     assert git.note(tree, made, kind="ci") == ""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from slipway import access, load
@@ -13,6 +14,7 @@ from slipway.gitops import Published
 from slipway.load import keeping, running
 from slipway.load.model import ENVIRONMENT_CODE, INVALID, PASS, Asked, Run
 from slipway.progress import Progress
+from slipway.releases import Uncounted
 from slipway.settings import ROOT, Settings
 from tests.unit.loadruns import run as made_run
 
@@ -100,6 +102,27 @@ def test_a_test_that_did_not_pass_is_never_told_to_the_pipeline(settings: Settin
     good = made_run()
     made = driven(settings, monkeypatch, replace(good, verdict=replace(good.verdict, outcome=INVALID)))
     assert (made.code, made.recorded, pipeline.asked) == (2, "", [])
+
+
+@pytest.mark.parametrize("wanted", ["required", "off"])
+def test_a_test_that_counts_for_no_release_says_why_where_one_is_asked_for(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    Pipeline(monkeypatch, commit="")
+
+    def record(*_: object, **__: object) -> None:
+        raise Uncounted("it was against qa")
+
+    monkeypatch.setattr(keeping, "record", record)
+    rules = tmp_path / "policy.yaml"
+    told = yaml.safe_load(settings.policy_file.read_text())
+    rules.write_text(yaml.safe_dump({**told, "load": wanted}, sort_keys=False))
+    made = driven(replace(settings, rules=rules), monkeypatch, made_run())
+    console = Console(width=160)
+    with console.capture() as captured:
+        load.show_made(made, console)
+    assert (made.code, made.recorded) == (0, "")
+    assert ("No release passes by it: it was against qa." in captured.get()) == (wanted == "required")
 
 
 def test_a_report_is_made_again_from_what_was_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     access = SimpleNamespace(
         settings=made.settings, plan=SimpleNamespace(make=lambda *_: "image"), registry=None, helm=Path("helm")
     )
-    place = running.Place(access, kube, None, loads.TARGET, loads.PLAN, {}, loads.LIMITS)  # type: ignore[arg-type]
+    place = running.Place(access, kube, None, loads.TARGET, loads.PLAN, {}, loads.LIMITS, loads.RULES)  # type: ignore[arg-type]
     monkeypatch.setattr(running.Place, "pods", lambda _: made.pods())
     monkeypatch.setattr(running, "_look", lambda *_: place)
     monkeypatch.setattr(generator, "in_cluster", made.send)

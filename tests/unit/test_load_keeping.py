@@ -31,6 +31,7 @@ def run(name: str = "20270115-080000-ab12", **more: object) -> Run:
         books=loads.BOOKS,
         verdict=verdict.judge(loads.GOOD),
         comparable="0123456789abcdef",
+        rules=loads.RULES,
     )
     return replace(made, **more)  # type: ignore[arg-type]
 

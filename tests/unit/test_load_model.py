@@ -31,6 +31,7 @@ def example() -> Run:
         books=seen.books,
         verdict=verdict.judge(seen),
         comparable="0123456789abcdef",
+        rules=loads.RULES,
     )
 
 

@@ -13,7 +13,7 @@ from slipway.load.model.verdict import CODES, INVALID, Verdict
 from slipway.load.written import NotThat, plain, read
 
 # Of the file that a run is kept in; one with another number was written by another version of this program.
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Run:
         time: When it began, in UTC (ISO 8601).
         tools: Versions of what took part.
         comparable: The hash of the settings that must be equal for two runs to be compared.
+        rules: What Git calls the contents of the files that it was planned and judged by, by path.
         change: What was driven through the environment meanwhile; None for nothing.
     """
 
@@ -73,6 +74,7 @@ class Run:
     books: Books
     verdict: Verdict
     comparable: str
+    rules: Mapping[str, str]
     change: Change | None = None
 
     @property
