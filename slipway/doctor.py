@@ -39,8 +39,8 @@ OLDEST_GIT = "2.38"
 # From this version on, Go fetches the version that a recipe asks for.
 _OLDEST_SELF_UPDATING_GO = "1.21"
 
-# kubeadm's defaults, which kind keeps.
-_CLUSTER_NETWORKS = (ipaddress.IPv4Network("10.244.0.0/16"), ipaddress.IPv4Network("10.96.0.0/16"))
+# Of pods, as kind has it by default, and of Services, as cluster/kind.yaml says.
+CLUSTER_NETWORKS = (ipaddress.IPv4Network("10.244.0.0/16"), ipaddress.IPv4Network("10.96.0.0/16"))
 
 
 class Unfit(SlipwayError):
@@ -304,7 +304,7 @@ def _network(seen: Survey) -> Iterator[Check]:
         yield _ok("ports", "; ".join(f"{wanted} is taken, {got} is used instead" for wanted, got in taken.items()))
     else:
         yield _ok("ports", f"{seen.http_port} and {seen.registry_port} are free or ours")
-    clash = [str(route) for route in seen.machine.routes for inner in _CLUSTER_NETWORKS if route.overlaps(inner)]
+    clash = [str(route) for route in seen.machine.routes for inner in CLUSTER_NETWORKS if route.overlaps(inner)]
     if clash:
         cure = "Hosts in them cannot be reached from pods; leave that VPN or network when you need them."
         yield _bad("routes", f"{', '.join(clash)} overlap the cluster's own networks", cure, level="warn")

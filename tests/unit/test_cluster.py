@@ -17,7 +17,7 @@ import docker.errors
 import pytest
 import yaml
 
-from slipway import cluster, freezer, ports, shell, waiting
+from slipway import cluster, doctor, freezer, ports, shell, waiting
 from slipway.engine import EngineError
 from slipway.errors import SlipwayError, WaitFailed, WaitTimeout
 from slipway.instance import Facts
@@ -363,10 +363,11 @@ def test_what_is_meant_for_a_service_is_kept_on_the_node_now_and_after_its_next_
         assert run == ["/bin/sh", "-euc", once]
 
 
-def test_the_addresses_of_services_are_those_that_the_gateway_and_kind_know(settings: Settings) -> None:
+def test_the_addresses_of_services_are_those_that_gateway_kind_and_doctor_know(settings: Settings) -> None:
     told = yaml.safe_load((settings.cluster / "kind.yaml").read_text())["networking"]["serviceSubnet"]
     resolver = yaml.safe_load((ROOT / "charts" / "gateway" / "values.yaml").read_text())["resolver"]
     assert ipaddress.ip_address(resolver) in ipaddress.ip_network(told)
+    assert ipaddress.ip_network(told) in doctor.CLUSTER_NETWORKS
 
 
 def test_a_file_written_into_a_container_is_one_tar_entry_with_its_mode() -> None:
