@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from slipway.waiting import Pending, Ready, wait_for
 from tests.e2e.conftest import UP_TIMEOUT, Instance, existing
 
 
@@ -22,8 +23,12 @@ def own_or_lent(request: pytest.FixtureRequest, name: str) -> Generator[Instance
         if not lent:
             made.invoke("up", timeout=UP_TIMEOUT)
         yield made
-        state = json.loads(made.invoke("status", "--json").stdout)["state"]
-        assert state == "healthy", f"{made.settings.instance} is {state} after its tests"
+        wait_for(f"{made.settings.instance} to be healthy after its tests", lambda: _healthy(made), timeout=UP_TIMEOUT)
     finally:
         if not lent:
             made.invoke("down")
+
+
+def _healthy(instance: Instance) -> Ready[None] | Pending:
+    told = json.loads(instance.invoke("status", "--json", check=False).stdout)
+    return Ready(None) if told["state"] == "healthy" else Pending(f"it is {told['state']}: {told['trouble']}")
