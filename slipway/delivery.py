@@ -40,6 +40,9 @@ _DENIED = re.compile(r"ValidatingAdmissionPolicy|admission webhook|denied reques
 _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "pod-template-hash"
 
+# What the cluster says of a Deployment once all pods of its newest template were available, and goes on to say when they crash.
+_COMPLETE = "NewReplicaSetAvailable"
+
 
 def manifests(settings: Settings, environments: Iterable[str]) -> list[Object]:
     """The projects, and what makes an application of every record; to be applied once wait_for_kinds() returned.
@@ -209,6 +212,33 @@ def exactly(
     return Ready(running)
 
 
+def came(
+    kube: Kube,
+    environment: str,
+    entry: Entry,
+    commit: str,
+    *,
+    after: Callable[[str, str], bool] = lambda commit, revision: False,
+) -> bool:
+    """Whether an environment has come to run an entry, whatever became of its pods since.
+
+    Args:
+        kube: The cluster.
+        environment: The environment.
+        entry: What it shall run.
+        commit: The commit that says so.
+        after: Whether another commit (the second one) contains it, and still says so.
+    """
+    service = entry.record.service
+    if isinstance(exactly(kube, environment, [entry], {service: commit}, after=after), Ready):
+        return True
+    app = next((one for one in applications(kube) if (one.environment, one.service) == (environment, service)), None)
+    if app is None or app.sync != "Synced" or not (app.revision == commit or after(commit, app.revision)):
+        return False
+    named = _named(entry, ("Deployment",), {"Deployment": _workloads(kube, "Deployment", environment)})
+    return bool(named) and all(workload is not None and _complete(workload) for _, workload in named)
+
+
 _SEEN = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "ReplicaSet": "apps/v1", "Job": "batch/v1", "Pod": "v1"}
 
 _Seen = Mapping[str, Sequence[Object]]
@@ -279,6 +309,10 @@ def _left(service: str, seen: _Seen) -> str:
 def _condition(item: Object | None, name: str, status: str = "True") -> Mapping[str, Any] | None:
     conditions = ((item or {}).get("status") or {}).get("conditions") or []
     return next((one for one in conditions if (one["type"], one["status"]) == (name, status)), None)
+
+
+def _complete(workload: Object) -> bool:
+    return _observed(workload) and (_condition(workload, "Progressing") or {}).get("reason") == _COMPLETE
 
 
 def _observed(workload: Object) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "There",
     "away",
     "begin",
+    "brought",
     "change",
     "dump",
     "entries",
@@ -217,9 +218,34 @@ def touched(remote: git.Remote, entries: Iterable[Entry]) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="slipway-gitops-") as folder:
         tree = Path(folder, "tree")
         git.clone(remote, tree, branch=BRANCH)
-        places = {entry.record.service: f"envs/{entry.record.environment}/{entry.record.service}" for entry in entries}
-        found = {service: git.log(tree, "HEAD", paths=[place], limit=1) for service, place in places.items()}
+        found = {entry.record.service: git.log(tree, "HEAD", paths=[_place(entry)], limit=1) for entry in entries}
     return {service: commits[0].sha for service, commits in found.items() if commits}
+
+
+def brought(remote: git.Remote, wanted: Sequence[Entry]) -> Published:
+    """The last commit that changed any of these entries, as whoever made it was told of it.
+
+    Its entries are those of their environment that nobody has changed since.
+
+    Args:
+        remote: The repository.
+        wanted: Entries of one environment, as the repository has them.
+
+    Raises:
+        CommandFailed: The server refuses, or does not answer.
+    """
+    environment = wanted[0].record.environment
+    with tempfile.TemporaryDirectory(prefix="slipway-gitops-") as folder:
+        tree = Path(folder, "tree")
+        there = _clone(remote, tree)
+        last = git.log(tree, "HEAD", paths=[_place(entry) for entry in wanted], limit=1)[0]
+        own = [entry for entry in there.values() if entry.record.environment == environment]
+        wrote = tuple(entry for entry in own if git.log(tree, "HEAD", paths=[_place(entry)], limit=1)[0].sha == last.sha)
+        if not last.parents:
+            return Published(last.sha, True, entries=wrote, trailers=last.trailers)
+        former, before = Path(folder, "former"), last.parents[0]
+        git.export(tree, before, ["envs"], former)
+        return Published(last.sha, True, before, There(former, before), wrote, last.trailers)
 
 
 def change(
@@ -311,6 +337,10 @@ def begin(
         except git.PushConflict:  # another `up` was faster
             return None
         return Published(made, made=True, entries=tuple(first), trailers=trailers)
+
+
+def _place(entry: Entry) -> str:
+    return f"envs/{entry.record.environment}/{entry.record.service}"
 
 
 def _clone(remote: git.Remote, tree: Path, *, depth: int | None = None) -> There:

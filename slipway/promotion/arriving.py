@@ -79,9 +79,11 @@ def arrive(
     except WaitFailed as error:
         if not hopeless:  # the whole command is being ended
             raise
-        raise NotRunning(hopeless) from error
+        raise NotRunning(hopeless, never=_never(access, environment, entries, commits, after)) from error
     except WaitTimeout as error:
-        raise (NotRunning if _looked_at(access, environment, commits, after) else Unseen)(str(error)) from error
+        if not _looked_at(access, environment, commits, after):
+            raise Unseen(str(error)) from error
+        raise NotRunning(str(error), never=_never(access, environment, entries, commits, after)) from error
 
 
 def _looked_at(access: Access, environment: str, commits: Mapping[str, str], after: Callable[[str, str], bool]) -> bool:
@@ -94,6 +96,18 @@ def _looked_at(access: Access, environment: str, commits: Mapping[str, str], aft
         service in apps and (commit in (apps[service].revision, apps[service].applied) or after(commit, apps[service].revision))
         for service, commit in commits.items()
     )
+
+
+def _never(
+    access: Access, environment: str, entries: Sequence[Entry], commits: Mapping[str, str], after: Callable[[str, str], bool]
+) -> Sequence[Entry]:
+    """What of these entries has never come to run; nothing where the cluster does not say."""
+    try:
+        return [
+            one for one in entries if not delivery.came(access.kube, environment, one, commits[one.record.service], after=after)
+        ]
+    except NOT_YET:
+        return ()
 
 
 def causes(access: Access, environment: str, services: Sequence[str]) -> Sequence[str]:

@@ -90,7 +90,11 @@ class Overtaken(SlipwayError):
 
 
 class NotRunning(SlipwayError):
-    """An environment cannot come to run what Git records; the message says why."""
+    """An environment cannot come to run what Git records; the message says why, and `never` what of it has never run."""
+
+    def __init__(self, message: str, *, never: Sequence[Entry] = ()) -> None:
+        self.never = tuple(never)
+        super().__init__(message)
 
 
 class Unseen(SlipwayError):

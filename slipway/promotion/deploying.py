@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from slipway import gitops, locks, records
+from slipway import git, gitops, locks, records
 from slipway.access import Access
-from slipway.errors import SlipwayError
+from slipway.errors import SlipwayError, WaitTimeout
 from slipway.gitops import Commit, Entry, Published, Record, There
 from slipway.progress import Phase
 from slipway.promotion.admitting import admit, unless_refused
@@ -25,6 +25,9 @@ DELIVERY_TIMEOUT = 240.0
 
 # Seconds for what ran before to come back: it did run.
 RETURN_TIMEOUT = 180.0
+
+# What brings something new: whoever comes later and finds that it has never run takes it back too. What came back was well once.
+_NEW = ("deploy", "request", "release", "promotion")
 
 _REASONS = {
     "deploy": "Deploy",
@@ -150,7 +153,10 @@ def _taken_back(
     access: Access, change: Change, made: Published, error: SlipwayError, *, phase: Phase, run: str, clock: Clock | None
 ) -> PromotionFailed:
     """What to raise when an environment did not come to run a commit, after what ran before is back."""
-    environment, short = change.environment, made.commit[:9]
+    environment = change.environment
+    if not made.made and isinstance(error, NotRunning):
+        made = _unfinished(access, environment, error, clock=clock) or made
+    short = made.commit[:9]
     said = [str(error), *causes(access, environment, [entry.record.service for entry in made.entries])]
     told = "\n".join(dict.fromkeys(said))
     if not made.made:
@@ -171,7 +177,13 @@ def _taken_back(
         return Commit(former)
 
     back = replace(change, kind="revert", how="revert", restores=made.before, promoted_from="", files={}, reason="")
-    returned = _publish(access, back, edit, run=run, clock=clock)
+    try:
+        returned = _publish(access, back, edit, run=run, clock=clock)
+    except (WaitTimeout, git.PushConflict) as away:
+        return PromotionFailed(
+            f"{environment}: {told}\nWhat ran before is not back: {away}\nRun the same command again: it takes {short} back.",
+            commit=made.commit,
+        )
     if not returned.made:
         return PromotionFailed(f"{environment}: {told}\nNothing ran there before that could come back.", commit=made.commit)
     what = ", ".join(f"{entry.record.service} {entry.record.version}" for entry in returned.entries)
@@ -183,6 +195,15 @@ def _taken_back(
     except Overtaken as later:
         ending = str(later)
     return PromotionFailed(f"{environment}: {told}\n{ending}", commit=made.commit, reverted=returned.commit)
+
+
+def _unfinished(access: Access, environment: str, error: NotRunning, *, clock: Clock | None) -> Published | None:
+    """The commit that brought what has never come to run, when whoever made it did not see that to its end; else None."""
+    if not error.never:
+        return None
+    remote = access.records(environment)
+    found = gitops.patiently(remote, partial(gitops.brought, remote, error.never), clock=clock)
+    return found if found.before and found.trailers.get("Kind") in _NEW else None
 
 
 def _content(there: There, name: str) -> bytes | None:

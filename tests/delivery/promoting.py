@@ -66,6 +66,8 @@ class Cluster(Kube):
         # Argo CD looks at each commit that concerns an application; or at every one, as when somebody makes it look.
         self.looks_at_all = False
         self.broken: dict[str, str] = {}
+        # Digests whose pods were all available once, whatever became of them.
+        self.complete: set[str] = set()
         self.failed_jobs: set[str] = set()
         self.denied: dict[str, str] = {}
         self.looks: list[Callable[[], None]] = []
@@ -139,7 +141,10 @@ class Cluster(Kube):
         labels = {**item["spec"]["template"]["metadata"]["labels"], "pod-template-hash": mark}
         if kind == "Deployment":
             counts = {name: int(well) for name in ("updatedReplicas", "readyReplicas", "availableReplicas")}
-            return [{**item, "metadata": dict(meta), "status": {"observedGeneration": 1, "replicas": 1, **counts}}]
+            done = well or entry.record.digest in self.complete
+            told = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable" if done else "ReplicaSetUpdated"}
+            status = {"observedGeneration": 1, "replicas": 1, **counts, "conditions": [told]}
+            return [{**item, "metadata": dict(meta), "status": status}]
         own = {"name": f"{meta['name']}-{mark}", "namespace": meta["namespace"], "labels": labels}
         if kind == "ReplicaSet":
             owner = {"uid": meta["uid"]}

@@ -13,7 +13,7 @@ import pytest
 from slipway import git, images, locks, promotion
 from slipway.admission import lists
 from slipway.bench_pipeline.legs import Watched
-from slipway.errors import CommandFailed, SlipwayError
+from slipway.errors import CommandFailed, SlipwayError, WaitFailed
 from slipway.gitops import Record
 from slipway.kube import KubeError
 from slipway.promotion import Change, Overtaken, PromotionFailed, Refused, deploying, tracing
@@ -49,6 +49,18 @@ def change(records: Sequence[Record], environment: str = "dev", branch: str = "d
 
 def deploy(world: World, wanted: Change, **more: Any) -> promotion.Deployed:
     return promotion.deploy(world.access, wanted, phase=world.phase, clock=world.clock, **more)
+
+
+def written(world: World, wanted: Change) -> str:
+    """The commit of a promotion whose command was ended before it saw what became of it."""
+
+    def ended() -> None:
+        raise WaitFailed("interrupted")
+
+    world.cluster.looks.append(ended)
+    with pytest.raises(WaitFailed):
+        deploy(world, wanted)
+    return world.head(wanted.environment)
 
 
 def test_a_promotion_is_one_signed_commit_that_says_what_from_where_and_by_whom(hooked: World) -> None:
@@ -342,6 +354,90 @@ def test_argo_cd_that_is_away_delays_and_takes_nothing_back(world: World) -> Non
     world.cluster.away = False
     again = deploy(world, change([made]))
     assert (again.made, again.commit, again.digests) == (False, failed.value.commit, {"catalog": made.digest})
+
+
+def test_what_nobody_saw_to_its_end_is_taken_back_by_whoever_does_it_again(hooked: World) -> None:
+    commit = develop(hooked, {VALUES: "a: 2\n"})
+    former = {name: hooked.entry("dev", name) for name in ("cart", "catalog")}
+    wanted, before = [hooked.made(name, commit) for name in former], hooked.head("dev")
+    failing = written(hooked, change(wanted))
+    hooked.cluster.broken[wanted[1].digest] = "CrashLoopBackOff"
+    with pytest.raises(PromotionFailed, match=r"catalog-\w+: CrashLoopBackOff(.|\n)*brought back what ran before") as failed:
+        deploy(hooked, change(wanted))
+    assert {name: hooked.entry("dev", name) for name in former} == former
+    newest = hooked.commits("dev")[0]
+    assert (failed.value.commit, failed.value.reverted) == (failing, newest.sha)
+    assert {"Kind": "revert", "Restores": before, "Service": "cart, catalog"}.items() <= newest.trailers.items()
+
+
+def test_what_argo_cd_sees_late_is_taken_back_when_it_is_done_again(world: World) -> None:
+    former, made = world.entry("dev", "catalog"), world.made("catalog", develop(world, {VALUES: "a: 2\n"}))
+    world.cluster.list("Application")
+    world.cluster.away = True
+    with pytest.raises(PromotionFailed, match="run the same command again"):
+        deploy(world, change([made]), timeout=20.0)
+    world.cluster.away, world.cluster.broken[made.digest] = False, "slow"
+    with pytest.raises(PromotionFailed, match="brought back what ran before"):
+        deploy(world, change([made]), timeout=20.0)
+    assert world.entry("dev", "catalog") == former
+
+
+def test_only_the_commit_that_brought_what_does_not_run_is_taken_back(hooked: World) -> None:
+    commit, former = develop(hooked, {VALUES: "a: 2\n"}), hooked.entry("dev", "catalog")
+    catalog, cart = (hooked.made(name, commit) for name in ("catalog", "cart"))
+    before, failing = hooked.head("dev"), written(hooked, change([catalog]))
+    deploy(hooked, change([cart]))
+    hooked.cluster.broken[catalog.digest] = "CrashLoopBackOff"
+    with pytest.raises(PromotionFailed) as failed:
+        deploy(hooked, change([cart, catalog]))
+    assert failed.value.commit == failing
+    assert hooked.commits("dev")[0].trailers["Restores"] == before
+    assert (hooked.entry("dev", "catalog"), hooked.record("dev", "cart").source_commit) == (former, commit)
+
+
+def test_what_has_run_and_crashes_later_is_not_taken_back(world: World) -> None:
+    made = world.made("catalog", develop(world, {VALUES: "a: 2\n"}))
+    done = deploy(world, change([made]))
+    world.cluster.broken[made.digest] = "CrashLoopBackOff"
+    world.cluster.complete.add(made.digest)
+    with pytest.raises(PromotionFailed, match=r"dev does not run what Git records: catalog: .*CrashLoopBackOff") as failed:
+        deploy(world, change([made]))
+    assert (failed.value.reverted, world.head("dev")) == ("", done.commit)
+
+
+def test_what_ran_since_the_beginning_or_came_back_is_not_taken_back(world: World) -> None:
+    was, before = world.entry("dev", "catalog"), world.head("dev")
+    made = world.made("catalog", develop(world, {VALUES: "a: 2\n"}))
+    deploy(world, change([made]))
+    back = Change("dev", "rollback", entries=(was,), how="rollback", restores=before, triggered_by="developer")
+    deploy(world, back)
+    world.cluster.broken[was.record.digest] = "CrashLoopBackOff"
+    with pytest.raises(PromotionFailed, match="dev does not run what Git records") as failed:
+        deploy(world, back)
+    assert not failed.value.reverted
+    with pytest.raises(PromotionFailed, match="qa does not run what Git records") as failed:
+        deploy(world, replace(back, environment="qa", entries=(world.entry("qa", "catalog"),)))
+    assert not failed.value.reverted
+
+
+def test_a_git_server_that_is_away_when_it_is_to_be_taken_back_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, made = world.entry("dev", "catalog"), world.made("catalog", develop(world, {VALUES: "a: 2\n"}))
+    world.cluster.broken[made.digest] = "CrashLoopBackOff"
+
+    def away(*_: object, **__: object) -> None:
+        raise CommandFailed(["git", "push"], 128, "fatal: unable to access: Failed to connect to git.localhost port 8080")
+
+    with monkeypatch.context() as patched:
+        world.cluster.looks.append(lambda: patched.setattr(git, "push", away))
+        with pytest.raises(
+            PromotionFailed, match=r"(?s)What ran before is not back: .*Failed to connect.*Run the same command again"
+        ):
+            deploy(world, change([made]))
+    with pytest.raises(PromotionFailed, match="brought back what ran before"):
+        deploy(world, change([made]))
+    assert world.entry("dev", "catalog") == former
 
 
 def test_one_that_is_overtaken_is_neither_waited_for_nor_taken_back(world: World) -> None:
