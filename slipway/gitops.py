@@ -223,13 +223,13 @@ def touched(remote: git.Remote, entries: Iterable[Entry]) -> dict[str, str]:
 
 
 def brought(remote: git.Remote, wanted: Sequence[Entry]) -> Published:
-    """The last commit that changed any of these entries, as whoever made it was told of it.
+    """The last commit that changed any of these entries, as whoever made it was told of it; none when they have changed since.
 
     Its entries are those of their environment that nobody has changed since.
 
     Args:
         remote: The repository.
-        wanted: Entries of one environment, as the repository has them.
+        wanted: Entries of one environment, as the repository had them.
 
     Raises:
         CommandFailed: The server refuses, or does not answer.
@@ -238,7 +238,10 @@ def brought(remote: git.Remote, wanted: Sequence[Entry]) -> Published:
     with tempfile.TemporaryDirectory(prefix="slipway-gitops-") as folder:
         tree = Path(folder, "tree")
         there = _clone(remote, tree)
-        last = git.log(tree, "HEAD", paths=[_place(entry) for entry in wanted], limit=1)[0]
+        places = [_place(entry) for entry in wanted if there.get(entry.record.key) == entry]
+        if not places:
+            return Published(there.commit, made=False)
+        last = git.log(tree, "HEAD", paths=places, limit=1)[0]
         own = [entry for entry in there.values() if entry.record.environment == environment]
         wrote = tuple(entry for entry in own if git.log(tree, "HEAD", paths=[_place(entry)], limit=1)[0].sha == last.sha)
         if not last.parents:

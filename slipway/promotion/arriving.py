@@ -31,6 +31,8 @@ def arrive(
 ) -> Mapping[str, str]:
     """The digests that an environment runs, by service, once it runs exactly these entries.
 
+    What somebody else changes meanwhile is not waited for any more; the rest is, before that is said.
+
     Args:
         access: An instance.
         environment: The environment.
@@ -43,16 +45,21 @@ def arrive(
     Raises:
         NotRunning: It cannot come to run them any more, or does not in time.
         Unseen: Argo CD has not looked at the commit in time.
-        Overtaken: A later commit says something else of them.
+        Overtaken: A later commit says something else of them, or of some of them while the rest runs.
     """
     remote = access.records(environment)
     services = [entry.record.service for entry in entries]
     touched = partial(gitops.touched, remote, entries)
     commits = dict.fromkeys(services, made.commit) if made.made else gitops.patiently(remote, touched, clock=clock)
     known: dict[str, gitops.Since] = {}
-    hopeless = ""
+    ours, hopeless = tuple(entries), ""
+
+    def overtaken() -> Overtaken:
+        theirs = ", ".join(entry.record.service for entry in entries if entry not in ours)
+        return Overtaken(f"{environment} got a newer commit for {theirs} than {made.commit[:9]}; that one counts.")
 
     def after(commit: str, revision: str) -> bool:
+        nonlocal ours
         if not revision or (made.made and revision == made.before):
             return False
         had = known.get(commit)
@@ -63,27 +70,37 @@ def arrive(
                 if not gitops.away(error):
                     raise
                 return False
-        if revision in had.later and any(had.there.get(entry.record.key) != entry for entry in entries):
-            raise Overtaken(f"{environment} got a newer commit for the same services than {commit[:9]}; that one counts.")
+        if revision in had.later:
+            there = had.there
+            ours = tuple(entry for entry in ours if there.get(entry.record.key) == entry)
+            if not ours:
+                raise overtaken()
         return revision in had.later
 
     def probe() -> Ready[Mapping[str, str]] | Pending | Failed:
         nonlocal hopeless
-        seen = delivery.exactly(access.kube, environment, entries, commits, after=after)
+        watched, hopeless = ours, ""
+        seen = delivery.exactly(access.kube, environment, watched, commits, after=after)
+        if len(ours) < len(watched):  # it was judged with what is somebody else's
+            return Pending(str(overtaken()))
         hopeless = seen.why if isinstance(seen, Failed) else ""
         return seen
 
     what = f"{environment} to run {', '.join(services)} as commit {made.commit[:9]} says"
     try:
-        return wait_for(what, probe, timeout=timeout, tolerate=NOT_YET, on_change=phase.say, clock=clock)
+        digests = wait_for(what, probe, timeout=timeout, tolerate=NOT_YET, on_change=phase.say, clock=clock)
     except WaitFailed as error:
         if not hopeless:  # the whole command is being ended
             raise
-        raise NotRunning(hopeless, never=_never(access, environment, entries, commits, after)) from error
+        raise NotRunning(hopeless, never=_never(access, environment, ours, commits, after)) from error
     except WaitTimeout as error:
-        if not _looked_at(access, environment, commits, after):
+        waited = {entry.record.service: commits[entry.record.service] for entry in ours}
+        if not _looked_at(access, environment, waited, after):
             raise Unseen(str(error)) from error
-        raise NotRunning(str(error), never=_never(access, environment, entries, commits, after)) from error
+        raise NotRunning(str(error), never=_never(access, environment, ours, commits, after)) from error
+    if len(ours) < len(entries):
+        raise overtaken()
+    return digests
 
 
 def _looked_at(access: Access, environment: str, commits: Mapping[str, str], after: Callable[[str, str], bool]) -> bool:

@@ -86,7 +86,7 @@ class Refused(SlipwayError):
 
 
 class Overtaken(SlipwayError):
-    """A later commit changes the same services: nobody waits for this one any more."""
+    """A later commit changes the same services, or some of them while the rest runs: nobody waits for this one any more."""
 
 
 class NotRunning(SlipwayError):

@@ -88,7 +88,7 @@ def deploy(
     Raises:
         Refused: The policy forbids it.
         PushRefused: The Git server forbids it.
-        Overtaken: A later commit changes the same services.
+        Overtaken: A later commit changes the same services, or some of them; what is left of it runs.
         PromotionFailed: It did not come to run, and was taken back where it could be.
     """
     if not fetched:

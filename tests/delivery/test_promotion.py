@@ -447,10 +447,37 @@ def test_one_that_is_overtaken_is_neither_waited_for_nor_taken_back(world: World
     world.cluster.broken[made.digest] = "slow"
     later = change([world.made("catalog", newer, "0.2.0-dev.2")])
     world.cluster.looks += [lambda: None, lambda: None, lambda: deploy(world, later) and None]
-    with pytest.raises(Overtaken, match="dev got a newer commit for the same services"):
+    with pytest.raises(Overtaken, match="dev got a newer commit for catalog than"):
         deploy(world, change([made]))
     assert world.record("dev", "catalog").source_commit == newer
     assert "revert" not in {one.trailers.get("Kind") for one in world.commits("dev")}
+
+
+@pytest.mark.parametrize("first", ["cart", "catalog"])
+def test_of_several_services_what_is_left_when_one_is_overtaken_is_taken_back(hooked: World, first: str) -> None:
+    commit, newer = develop(hooked, {VALUES: "a: 2\n"}), develop(hooked, {VALUES: "a: 3\n"})
+    former, before = hooked.entry("dev", "cart"), hooked.head("dev")
+    wanted = sorted((hooked.made(name, commit) for name in ("cart", "catalog")), key=lambda one: one.service != first)
+    for one in wanted:
+        hooked.cluster.broken[one.digest] = "slow"
+    later = change([hooked.made("catalog", newer, "0.2.0-dev.2")])
+    hooked.cluster.looks += [lambda: None, lambda: deploy(hooked, later) and None]
+    with pytest.raises(PromotionFailed, match=r"brought back what ran before: cart 0\.1\.0\. "):
+        deploy(hooked, change(wanted))
+    assert (hooked.entry("dev", "cart"), hooked.record("dev", "catalog").source_commit) == (former, newer)
+    assert {"Kind": "revert", "Restores": before, "Service": "cart"}.items() <= hooked.commits("dev")[0].trailers.items()
+
+
+def test_what_is_left_when_one_is_overtaken_is_waited_for(world: World) -> None:
+    commit, newer = develop(world, {VALUES: "a: 2\n"}), develop(world, {VALUES: "a: 3\n"})
+    wanted = [world.made(name, commit) for name in ("catalog", "cart")]
+    for one in wanted:
+        world.cluster.broken[one.digest] = "slow"
+    later = change([world.made("catalog", newer, "0.2.0-dev.2")])
+    world.cluster.looks += [lambda: deploy(world, later) and None, *[lambda: None] * 8, world.cluster.broken.clear]
+    with pytest.raises(Overtaken, match="dev got a newer commit for catalog than"):
+        deploy(world, change(wanted))
+    assert (world.cluster.looks, world.record("dev", "cart").source_commit) == ([], commit)
 
 
 def test_a_later_commit_for_other_services_is_as_good(world: World) -> None:
