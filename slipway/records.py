@@ -70,6 +70,11 @@ class Record:
         """Whether it says that the service runs no more."""
         return self.chart == RETIRED
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it says so because the service had never run there before what brought it was taken back."""
+        return self.retired and bool(self.inputs)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -169,6 +174,11 @@ def grows(wanted: Record, running: Record | None, contains: Callable[[str, str],
     if theirs is None or wanted.branch != running.branch or mine.pre[:-1] != theirs.pre[:-1]:
         return True
     return mine > theirs or not contains(wanted.source_commit, running.source_commit)
+
+
+def withdrawal(record: Record) -> Record:
+    """What ends a service that is taken back and was new; unlike any other end it says what the artifact was made of."""
+    return replace(record, chart=RETIRED, chart_version="", config="", release="", lock="")
 
 
 def dump(documents: Iterable[Mapping[str, Any]]) -> bytes:

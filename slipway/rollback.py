@@ -224,7 +224,8 @@ def _records(tree: Path, commit: str, environment: str) -> dict[str, Mapping[str
         git.export(tree, commit, [f"envs/{environment}"], Path(folder))
         for file in sorted(Path(folder).glob(f"envs/{environment}/*/record.yaml")):
             record: Mapping[str, str] = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 the loader is a safe one
-            if record.get("chart") in _OURS:
+            # What was new and taken back is as if it had never come.
+            if record.get("chart") in _OURS and not (record.get("chart") == RETIRED and record.get("inputs")):
                 found[file.parent.name] = record
     return found
 

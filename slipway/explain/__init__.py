@@ -38,7 +38,9 @@ def explain(settings: Settings, service: str, environment: str) -> Explained:
         left = holding.left(Bare(at), git.resolve(at, gitops.REFERENCE) or "", environment, service)
     record = history.records(changes).get(service)
     if record is not None and record.retired:
-        how = f"since commit {record.source_commit[:9]}, which has no services/{service} any more"
+        gone = f"since commit {record.source_commit[:9]}, which has no services/{service} any more"
+        back = f"since {record.version} was taken back, before which it had never run there"
+        how = back if record.withdrawn else gone
         raise UsageError(f"{service} is retired in {environment} {how}. `./invoke history {environment}` lists what came.")
     if record is None:
         settings.service(service)

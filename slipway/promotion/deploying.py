@@ -17,6 +17,7 @@ from slipway.promotion.admitting import admit, unless_refused
 from slipway.promotion.arriving import arrive, causes
 from slipway.promotion.changes import Change, Deployed, NotRunning, Overtaken, PromotionFailed, Refused, Unseen
 from slipway.promotion.judging import judge
+from slipway.promotion.retiring import withdrawals
 from slipway.promotion.tracing import untraced
 from slipway.waiting import Clock
 
@@ -168,26 +169,33 @@ def _taken_back(
             commit=made.commit,
         )
     phase.say(f"{environment} does not come to run it; bringing back what ran before")
+    new = [entry.record for entry in made.entries if entry.record.key not in made.former]
+    ends = {entry.record.key: entry for entry in render(access, withdrawals(access.mirror, new))}
 
     def edit(there: There) -> Commit:
         # Whatever somebody else has changed since is theirs.
-        ours = [entry for entry in made.entries if there.get(entry.record.key) == entry]
-        former = tuple(made.former[entry.record.key] for entry in ours if entry.record.key in made.former)
+        ours = [entry.record.key for entry in made.entries if there.get(entry.record.key) == entry]
+        former = tuple(made.former[key] for key in ours if key in made.former)
         admit(access, environment, former)
-        return Commit(former)
+        # What came alone disturbs nothing else, and is left for whoever looks into it.
+        return Commit((*former, *(ends[key] for key in ours if key in ends))) if former else Commit()
 
     back = replace(change, kind="revert", how="revert", restores=made.before, promoted_from="", files={}, reason="")
     try:
         returned = _publish(access, back, edit, run=run, clock=clock)
-    except (WaitTimeout, git.PushConflict) as away:
+    except (WaitTimeout, git.PushConflict, git.PushRefused) as away:
         return PromotionFailed(
             f"{environment}: {told}\nWhat ran before is not back: {away}\nRun the same command again: it takes {short} back.",
             commit=made.commit,
         )
     if not returned.made:
-        return PromotionFailed(f"{environment}: {told}\nNothing ran there before that could come back.", commit=made.commit)
-    what = ", ".join(f"{entry.record.service} {entry.record.version}" for entry in returned.entries)
-    ending = f"Commit {returned.commit[:9]} brought back what ran before: {what}. Correct it, and push again."
+        left = f"Nothing ran there before that could come back. {_stays(new)}Correct it, and push again."
+        return PromotionFailed(f"{environment}: {told}\n{left}", commit=made.commit)
+    what = ", ".join(f"{one.service} {one.version}" for one in _records(returned) if not one.withdrawn)
+    over = [one.service for one in _records(returned) if one.withdrawn]
+    kept = [one for one in new if one.service not in over]
+    rest = f"{', '.join(over)} had never run there, and is retired. " if over else ""
+    ending = f"Commit {returned.commit[:9]} brought back what ran before: {what}. {rest}{_stays(kept)}Correct it, and push again."
     try:
         arrive(access, environment, returned.entries, returned, phase=phase, timeout=RETURN_TIMEOUT, clock=clock)
     except (NotRunning, Unseen) as worse:
@@ -204,6 +212,14 @@ def _unfinished(access: Access, environment: str, error: NotRunning, *, clock: C
     remote = access.records(environment)
     found = gitops.patiently(remote, partial(gitops.brought, remote, error.never), clock=clock)
     return found if found.before and found.trailers.get("Kind") in _NEW else None
+
+
+def _records(made: Published) -> Sequence[Record]:
+    return [entry.record for entry in made.entries]
+
+
+def _stays(new: Sequence[Record]) -> str:
+    return f"{', '.join(one.service for one in new)} had never run there, and stays as it is. " if new else ""
 
 
 def _content(there: There, name: str) -> bytes | None:

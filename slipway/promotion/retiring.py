@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slipway import git
-from slipway.records import CHART, RETIRED, Record
+from slipway.records import CHART, RETIRED, Record, withdrawal
 
 
 def retirements(mirror: Path, commit: str, branch: str, there: Iterable[Record]) -> tuple[Record, ...]:
@@ -31,4 +31,18 @@ def retirements(mirror: Path, commit: str, branch: str, there: Iterable[Record])
         if (one.chart == CHART or (one.retired and one.source_commit == commit))
         and git.contains(mirror, commit, one.source_commit)
         and not git.contents(mirror, commit, f"services/{one.service}")
+    )
+
+
+def withdrawals(mirror: Path, new: Iterable[Record]) -> tuple[Record, ...]:
+    """The records that end services which are taken back and have never run there before; none of a commit without such an end.
+
+    Args:
+        mirror: The application's repository, with the commits of these records.
+        new: What came with what is taken back.
+    """
+    return tuple(
+        withdrawal(one)
+        for one in new
+        if one.chart == CHART and git.contents(mirror, one.source_commit, f"charts/{RETIRED}/Chart.yaml")
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from slipway.receive import entries
-from slipway.receive.bare import Past
+from slipway.receive.bare import ZERO, Past
 from slipway.receive.scene import Scene, is_commit, paths
-from slipway.records import Record
+from slipway.records import Record, withdrawal
 
 BACK = ("rollback", "revert")
 
@@ -34,12 +35,21 @@ def _rolls_back(scene: Scene, record: Record, restored: str) -> bool:
 def _undoes(scene: Scene, record: Record, restored: str) -> bool:
     """Whether the last change of the record is undone, which was no revert; a rollback only right after it was made."""
     past = _past(scene, record)
-    if not past or not _same(scene, record, restored):
+    if not past:
         return False
     last = past[-1]
     if last.trailer == "revert" or last.parent != restored:
         return False
+    if not (_withdrawn(scene, record, last) if last.old == ZERO else _same(scene, record, restored)):
+        return False
     return last.trailer != "rollback" or scene.ledger.here.last(scene.parent, f"envs/{record.environment}") == last.commit
+
+
+def _withdrawn(scene: Scene, record: Record, last: Past) -> bool:
+    """Whether the record ends what had never run there before, and says nothing else than what that was."""
+    brought = entries.parse(_path(record), scene.ledger.here.contents([last.new])[last.new])
+    ended = replace(withdrawal(brought), chart_version=record.chart_version, config=record.config)
+    return record == ended and not entries.departures(scene.ledger.kitchen, [record], scene.after)
 
 
 def _same(scene: Scene, record: Record, restored: str) -> bool:

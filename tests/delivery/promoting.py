@@ -104,7 +104,7 @@ class Cluster(Kube):
         return [{"kind": kind, **item} for item in made]
 
     def _application(self, environment: str, service: str, entry: Entry, commit: str, revision: str) -> dict[str, Any]:
-        well = entry.record.digest not in self.broken
+        well = entry.record.retired or entry.record.digest not in self.broken
         denied = self.denied.get(entry.record.digest, "")
         state = {"phase": "Succeeded", "syncResult": {"revision": commit}}
         if denied:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slipway import git, images, locks, promotion
+from slipway import git, images, locks, promotion, releases
 from slipway.admission import lists
 from slipway.bench_pipeline.legs import Watched
 from slipway.errors import CommandFailed, SlipwayError, WaitFailed
@@ -542,12 +542,64 @@ def test_a_rollback_brings_back_what_ran_byte_for_byte(hooked: World) -> None:
     assert hooked.commits("dev")[0].trailers["Restores"] == before
 
 
+NEW = {
+    f"services/payments/{kind}": "a: 1\n"
+    for name in ("dev", "stage")
+    for kind in (f"envs/{name}.yaml", f"helm/{name}-values.yaml")
+}
+
+
 def test_a_new_service_that_does_not_start_has_nothing_to_go_back_to(world: World) -> None:
-    files = {f"services/payments/{kind}": "a: 1\n" for kind in ("envs/dev.yaml", "helm/dev-values.yaml")}
-    made = world.made("payments", develop(world, files))
+    made = world.made("payments", develop(world, NEW))
     world.cluster.broken[made.digest] = "CrashLoopBackOff"
-    with pytest.raises(PromotionFailed, match="Nothing ran there before that could come back"):
+    with pytest.raises(PromotionFailed, match=r"could come back\. payments had .* stays as it is"):
         deploy(world, change([made]))
+    assert world.record("dev", "payments").digest == made.digest
+
+
+def test_a_new_service_is_retired_when_what_came_with_it_is_taken_back(hooked: World) -> None:
+    former, commit = hooked.entry("dev", "catalog"), develop(hooked, {VALUES: "a: 2\n", **NEW})
+    wanted, before = [hooked.made(name, commit) for name in ("catalog", "payments")], hooked.head("dev")
+    hooked.cluster.broken[wanted[1].digest] = "CrashLoopBackOff"
+    with pytest.raises(
+        PromotionFailed,
+        match=r"brought back what ran before: catalog 0\.1\.0\. payments had never run there, and is retired\. Correct it",
+    ):
+        deploy(hooked, change(wanted))
+    over, newest = hooked.record("dev", "payments"), hooked.commits("dev")[0]
+    assert (hooked.entry("dev", "catalog"), over.retired, over.withdrawn, over.digest) == (former, True, True, wanted[1].digest)
+    assert {"Kind": "revert", "Restores": before, "Service": "catalog, payments"}.items() <= newest.trailers.items()
+    hooked.cluster.broken.clear()
+    assert deploy(hooked, change(wanted)).digests == {one.service: one.digest for one in wanted}
+
+
+def test_stage_runs_one_release_after_one_with_a_new_service_was_taken_back(hooked: World) -> None:
+    first, records = release(hooked)
+    deploy(hooked, staged(first, records))
+    commit = develop(hooked, {VALUES: "a: 3\n", **NEW})
+    landed(hooked.site.push(f"{commit}:refs/heads/release/v0.3.0", user="developer"))
+    told = {"branch": "release/v0.3.0", "release": "v0.3.0", "chart_version": "1.0.0"}
+    every = [hooked.made(name, commit, "0.3.0-rc.1", **told) for name in ("cart", "catalog", "payments")]
+    lock = locks.of(every, release="v0.3.0", version="0.3.0-rc.1", branch="release/v0.3.0", commit=commit)
+    hooked.cluster.broken[every[2].digest] = "CrashLoopBackOff"
+    with pytest.raises(PromotionFailed, match="payments had never run there, and is retired"):
+        deploy(hooked, staged(lock, every))
+    runs = releases.look(hooked.access).services("stage")
+    assert {name: one.lock for name, one in runs.items()} == {"cart": first.hash, "catalog": first.hash}
+    hooked.cluster.broken.clear()
+    assert set(deploy(hooked, staged(lock, every)).changed) == {"cart", "catalog", "payments"}
+
+
+def test_a_new_service_of_a_commit_without_an_end_for_it_is_named_and_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = develop(world, {VALUES: "a: 2\n", **NEW})
+    wanted = [world.made(name, commit) for name in ("catalog", "payments")]
+    world.cluster.broken[wanted[1].digest] = "CrashLoopBackOff"
+    monkeypatch.setattr(deploying, "withdrawals", lambda *_: ())
+    with pytest.raises(PromotionFailed, match=r"catalog 0\.1\.0\. payments had never run there, and stays as it is\. Correct it"):
+        deploy(world, change(wanted))
+    assert world.record("dev", "payments").digest == wanted[1].digest
 
 
 def release(world: World) -> tuple[locks.Lock, list[Record]]:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from slipway import wishes
-from slipway.records import Entry
-from tests.delivery.receiving import NONPROD, PROD, SERVICES, Done, Site, landed, refused
+from slipway.records import RETIRED, Entry
+from tests.delivery.receiving import NONPROD, PROD, SERVICES, Done, Site, digest, landed, refused
 
 VALUES = "services/catalog/envs/dev.yaml"
 
@@ -249,3 +249,46 @@ def test_a_rollback_is_taken_back_right_after_it_or_not_at_all(site: Site) -> No
     lock = site.approved("v0.3.0")
     landed(site.promote(lock, ["cart"]))
     refused(site.write(PROD, second[1:], kind="revert", Restores=after), "rollback")
+
+
+# --- the end of what was new
+
+
+def brought(site: Site) -> tuple[Entry, Entry, str]:
+    """What dev ran of catalog and got of a new service by one commit, and the commit before."""
+    files = {f"services/payments/{part}": "a: 1\n" for part in ("envs/dev.yaml", "helm/dev-values.yaml")}
+    commit = site.change("feature/x", {VALUES: "a: 2\n", **files})
+    former, before = site.now("dev", "catalog"), tip(site)
+    both = [site.entry("dev", service, commit, branch="feature/x") for service in ("catalog", "payments")]
+    landed(site.write(NONPROD, both))
+    return former, both[1], before
+
+
+def ended(site: Site, new: Entry, **more: str) -> Entry:
+    """What ends a new service that is taken back, as the pipeline makes it."""
+    was = new.record
+    told = {"version": was.version, "digest": was.digest, "inputs": was.inputs, "branch": was.branch, "chart": RETIRED, **more}
+    return site.entry("dev", was.service, was.source_commit, **told)
+
+
+def test_a_revert_ends_what_was_new_and_brings_back_the_rest(site: Site) -> None:
+    former, new, before = brought(site)
+    landed(site.write(NONPROD, [former, over := ended(site, new)], kind="revert", Restores=before))
+    assert (site.now("dev", "catalog"), site.now("dev", "payments")) == (former, over)
+    landed(site.write(NONPROD, [new]))
+
+
+@pytest.mark.parametrize("told", [{"version": "0.2.0-x.9"}, {"digest": digest("another")}, {"inputs": ""}, {"lock": "sha256:1"}])
+def test_a_revert_ends_what_was_new_and_nothing_else(site: Site, told: dict[str, str]) -> None:
+    _, new, before = brought(site)
+    refused(site.write(NONPROD, [ended(site, new, **told)], kind="revert", Restores=before), "rollback")
+
+
+def test_a_revert_ends_nothing_that_ran_before_and_nothing_by_other_manifests(site: Site) -> None:
+    former, new, before = brought(site)
+    refused(site.write(NONPROD, [ended(site, site.now("dev", "catalog"))], kind="revert", Restores=before), "rollback")
+    edited = {"envs/dev/payments/manifests.yaml": b"kind: Other\n"}
+    refused(site.write(NONPROD, [former, ended(site, new)], files=edited, kind="revert", Restores=before), "rollback")
+    refused(site.write(NONPROD, [former, ended(site, new)], kind="rollback", Restores=before), "rollback")
+    landed(site.write(NONPROD, [former, ended(site, new)], kind="revert", Restores=before))
+    refused(site.write(NONPROD, [new], kind="revert", Restores=before), "rollback")

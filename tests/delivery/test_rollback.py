@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,19 @@ def printed(made: RolledBack) -> str:
     rollback.show(made, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+def test_what_was_new_and_taken_back_is_as_if_it_had_never_come(tmp_path: Path) -> None:
+    git.init(tmp_path, branch="main")
+    told = {"cart": {"chart": "microservice"}, "catalog": {"chart": "retired"}, "payments": {"chart": "retired", "inputs": "x"}}
+    for service, record in told.items():
+        file = tmp_path / "envs" / "stage" / service / "record.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(record))
+    git.stage(tmp_path, ["."])
+    git.commit(tmp_path, "Revert", identity=gitops.PIPELINE)
+    (only,) = rollback.past(tmp_path, "stage")
+    assert set(only.records) == {"cart", "catalog"}
 
 
 def test_prod_is_back_to_the_byte_in_one_commit_that_says_what_it_restores(world: World) -> None:
