@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import re
 import shutil
@@ -116,11 +117,21 @@ def log_file(settings: Settings, run: str) -> Path:
     return folder(settings) / run / _LOG
 
 
-def name(branch: str, commit: str, when: float) -> str:
-    """The name of a run: the same push is always the same run."""
+def name(branch: str, commit: str, when: float, *, requested: str = "", wish: str = "") -> str:
+    """The name of a run: the same push is always the same run, and what asks for anything else is always another.
+
+    Args:
+        branch: The branch that was pushed.
+        commit: The commit that it is for.
+        when: When it was asked for, in seconds since 1970.
+        requested: The environment that was asked for.
+        wish: What whoever asked has signed.
+    """
     stamp = datetime.fromtimestamp(when, UTC).strftime("%Y%m%d-%H%M%S")
     plain = re.sub(r"[^a-z0-9.]+", "-", branch.lower()).strip("-.")[:40] or "branch"
-    return f"{stamp}-{plain}-{commit[:9]}"
+    # Within one second feature/a-b and feature/a/b may come to one commit, or one branch be asked for twice.
+    exact = hashlib.sha256("\n".join((branch, requested, wish)).encode()).hexdigest()[:6]
+    return f"{stamp}-{plain}-{commit[:9]}-{exact}"
 
 
 def new(
@@ -148,7 +159,7 @@ def new(
     """
     when = time.time() if when is None else when
     # The same push may be run by the runner and by hand, at the same moment.
-    named = name(branch, commit, when) + (f"-{HERE}" if where == HERE else "")
+    named = name(branch, commit, when, requested=requested, wish=wish) + (f"-{HERE}" if where == HERE else "")
     run = Run(named, branch, commit, pusher, requested, where=where, queued=when, wish=wish)
     with contextlib.suppress(UsageError):
         return load(settings, run.id)

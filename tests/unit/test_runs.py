@@ -6,6 +6,7 @@ import re
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,17 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def made(
-    settings: Settings, *, branch: str = "feature/x", when: float = 1000.0, requested: str = "", where: str = runs.RUNNER
+    settings: Settings,
+    *,
+    branch: str = "feature/x",
+    when: float = 1000.0,
+    requested: str = "",
+    where: str = runs.RUNNER,
+    wish: str = "",
 ) -> Run:
-    return runs.new(settings, branch=branch, commit=COMMIT, pusher="developer", requested=requested, when=when, where=where)
+    return runs.new(
+        settings, branch=branch, commit=COMMIT, pusher="developer", requested=requested, when=when, where=where, wish=wish
+    )
 
 
 def log(settings: Settings, run: Run) -> str:
@@ -46,13 +55,31 @@ def test_the_same_push_is_the_same_run_and_keeps_its_state(settings: Settings) -
     assert len(runs.every(settings)) == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"requested": "dev"}, {"requested": "qa"}),
+        ({"branch": "feature/a-b"}, {"branch": "feature/a/b"}),
+        ({"branch": f"feature/{'a' * 40}-one"}, {"branch": f"feature/{'a' * 40}-two"}),
+        ({"wish": "signed by one"}, {"wish": "signed by another"}),
+    ],
+)
+def test_two_pushes_of_one_commit_within_one_second_are_two_runs(
+    settings: Settings, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    ended = Recorder(settings, made(settings, **one)).end(runs.PASSED)
+    second = made(settings, **other)
+    assert (second.state, len(runs.every(settings))) == ("queued", 2)
+    assert made(settings, **one) == ended
+
+
 def test_a_run_in_the_foreground_is_never_the_runners_own(settings: Settings) -> None:
     assert made(settings).id != made(settings, where=runs.HERE).id
 
 
 def test_a_branch_of_any_name_makes_a_name_for_a_folder(settings: Settings) -> None:
     run = made(settings, branch="feature/../../Ünsinn & more")
-    assert re.fullmatch(r"19700101-001640-[a-z0-9.-]+-c0ffee012", run.id)
+    assert re.fullmatch(r"19700101-001640-[a-z0-9.-]+-c0ffee012-[0-9a-f]{6}", run.id)
     assert (runs.folder(settings) / run.id).is_dir()
 
 
