@@ -87,7 +87,7 @@ def ci(settings: Settings, ref: str, to: str = "", user: str = "", *, progress: 
     run = runs.new(settings, branch=branch, commit=commit, pusher=whose, requested=to, where=runs.HERE, wish=wish)
     shown = Shown(progress)
     recorder = runs.Recorder(settings, run, on_change=shown.update)
-    with progress.showing():
+    with progress.showing(), runs.attended(settings, run):
         try:
             with progress.phase("other runs", quiet_when_skipped=True) as phase:
                 turn = runs.alone(settings, say=phase.say)
@@ -192,6 +192,7 @@ def _judge(mine: Access, refs: dict[str, str], branch: str, commit: str, to: str
 
 def _again(mine: Access, branch: str, commit: str, to: str, phase: Phase) -> Run | None:
     """The run to follow for a branch that the server has at this very commit already."""
+    runs.abandoned(mine.settings)
     before = [run for run in runs.every(mine.settings) if (run.branch, run.commit) == (branch, commit)]
     last = before[0] if before else None
     if last and not last.over and to in ("", last.requested):

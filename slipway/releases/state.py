@@ -216,6 +216,7 @@ def follow(settings: Settings, branch: str, commit: str, *, phase: Phase) -> run
     """
 
     def find() -> runs.Run | None:
+        runs.abandoned(settings)
         return next((run for run in runs.every(settings) if (run.branch, run.commit) == (branch, commit)), None)
 
     def taken() -> Ready[None] | Pending:

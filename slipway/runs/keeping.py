@@ -33,7 +33,7 @@ KEPT = 200
 
 # Seconds. A run may have to build every service, and wait for every environment.
 LOCK_TIMEOUT = 3600.0
-_RUN, _LOG, _LOCK = "run.json", "log", ".lock"
+_RUN, _LOG, _LOCK, _ATTENDED = "run.json", "log", ".lock", ".attended"
 
 
 @dataclass(frozen=True)
@@ -211,10 +211,38 @@ def every(settings: Settings) -> list[Run]:
     return sorted(found, key=lambda run: (run.queued, run.id), reverse=True)
 
 
+@contextmanager
+def attended(settings: Settings, run: Run) -> Generator[None]:
+    """Let everybody see that somebody sees to a foreground run while this block runs; a process that is killed sees to none."""
+    place = _made(folder(settings) / run.id)
+    with tempfile.NamedTemporaryFile(prefix=_ATTENDED, dir=place, delete=False) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # It is locked before it can be found: nobody finds a run that seems to be left alone.
+        Path(file.name).replace(place / _ATTENDED)
+        yield
+
+
 def abandoned(settings: Settings) -> None:
-    """Write down that foreground runs which nobody runs any more have failed; ask only while no other run can be under way."""
+    """Write down that foreground runs which nobody sees to any more have failed; it does not wait."""
     for run in every(settings):
-        if run.state == RUNNING and run.where == HERE:
+        if run.where == HERE and not run.over:
+            with contextlib.suppress(FileNotFoundError, UsageError):  # it ended and was pruned a moment ago
+                _abandoned(settings, run)
+
+
+def _abandoned(settings: Settings, run: Run) -> None:
+    file = folder(settings) / run.id / _ATTENDED
+    with contextlib.ExitStack() as stack:
+        if file.is_file():
+            try:
+                fcntl.flock(stack.enter_context(file.open("rb")), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+        elif run.state == QUEUED:
+            return  # it was made a moment ago
+        # Whoever saw to it has let go of it, and may have written down how it ended since it was read.
+        run = load(settings, run.id)
+        if not run.over:
             save(settings, replace(run, state=FAILED, ended=time.time(), trouble="it was interrupted"))
 
 

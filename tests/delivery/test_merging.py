@@ -11,6 +11,7 @@ from rich.console import Console
 from slipway import git, merging, promoting, releases, rollback, runs
 from slipway.errors import SlipwayError, UsageError
 from slipway.merging import Merged
+from slipway.progress import Phase
 from slipway.promotion import Refused
 from tests.delivery import releasing
 from tests.delivery.receiving import APP, SERVICES
@@ -74,6 +75,18 @@ def test_what_no_run_has_passed_does_not_land(world: World) -> None:
     with pytest.raises(Refused, match=r"was superseded: a newer push. Run it again with `./invoke ci --ref feature/x`"):
         merge(world)
     assert world.site.tip("develop") == old
+
+
+def test_a_run_that_a_killed_command_left_is_not_waited_for(world: World) -> None:
+    tip = world.change(BRANCH, {CATALOG: "a: 2\n"}, runs=False)
+    run = runs.new(world.settings, branch=BRANCH, commit=tip, pusher="developer", where=runs.HERE)
+    with runs.attended(world.settings, run):
+        runs.Recorder(world.settings, run).begin()
+    with pytest.raises(SlipwayError, match=r"failed: it was interrupted"):
+        releases.follow(world.settings, BRANCH, tip, phase=Phase("follow"))
+    runs.save(world.settings, run)
+    with pytest.raises(Refused, match=rf"Its run {run.id} failed: it was interrupted"):
+        merge(world)
 
 
 def test_a_pass_of_an_older_commit_is_none_of_the_newer_one(world: World) -> None:

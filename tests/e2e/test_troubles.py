@@ -205,7 +205,7 @@ def test_i13_an_older_commit_that_comes_late_changes_nothing(instance: Instance,
     landed(instance, folder, lambda work: work.touch("catalog"))
     before = ledger.look(instance)
     run = runs.new(instance.settings, branch="develop", commit=older, pusher="developer", where=runs.HERE)
-    with runs.alone(instance.settings):
+    with runs.alone(instance.settings), runs.attended(instance.settings, run):
         recorder = runs.Recorder(instance.settings, run)
         recorder.begin()
         late = pipeline.run(access.open(instance.settings), older, "develop", recorder=recorder)

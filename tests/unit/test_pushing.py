@@ -199,6 +199,32 @@ def test_pushing_again_what_failed_runs_it_again(running: World) -> None:
     assert (run.state, run.pusher) == ("passed", "developer")
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_a_killed_command_left_is_run_again(running: World, begun: bool) -> None:
+    commit = running.commit("second", "feature/x")
+    left(running, commit, begun=begun)
+    running.taken.add(("feature/x", commit))
+    running.git("push", "--quiet", str(running.server), "feature/x")
+    run = running.push()
+    assert (run.state, run.where) == ("passed", "runner")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_whose_command_is_killed_is_followed_to_that_end_alone(world: World, begun: bool) -> None:
+    commit = world.commit("second", "feature/x")
+    left(world, commit, begun=begun)
+    run = pushing.follow(world.settings, "feature/x", commit, progress=world.screen.progress)
+    assert (run.state, run.trouble) == ("failed", "it was interrupted")
+
+
+def left(world: World, commit: str, *, begun: bool) -> None:
+    """A run in the foreground that nobody sees to any more."""
+    run = runs.new(world.settings, branch="feature/x", commit=commit, pusher="lead", when=1.0, where=runs.HERE)
+    with runs.attended(world.settings, run):
+        if begun:
+            Recorder(world.settings, run).begin()
+
+
 def test_an_environment_may_be_asked_for_after_the_push(running: World) -> None:
     commit = running.commit("second", "feature/x")
     old = Recorder(
@@ -390,6 +416,8 @@ def test_ci_waits_while_another_run_is_under_way_and_then_has_its_turn(world: Wo
     def do(recorder: Recorder) -> pipeline.Outcome:
         with pytest.raises(WaitTimeout), runs.alone(world.settings, timeout=0):
             pass
+        runs.abandoned(world.settings)
+        assert not runs.load(world.settings, recorder.id).over
         held.append(True)
         return passes(recorder)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +217,42 @@ def test_a_foreground_run_that_nobody_runs_any_more_has_failed(settings: Setting
         Recorder(settings, run).begin()
     runs.abandoned(settings)
     assert (runs.load(settings, here.id).state, runs.load(settings, there.id).state) == ("failed", "running")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_foreground_run_has_failed_as_soon_as_its_process_was_killed(settings: Settings, begun: bool) -> None:
+    run = made(settings, where=runs.HERE)
+    if begun:
+        Recorder(settings, run).begin()
+    where = f"Settings(Path({str(settings.root)!r}), Path({str(settings.home)!r}), 'test')"
+    code = f"""
+import time
+from pathlib import Path
+from slipway import runs
+from slipway.settings import Settings
+with runs.attended({where}, runs.load({where}, {run.id!r})):
+    print("there", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout and process.stdout.readline() == b"there\n"
+        runs.abandoned(settings)
+        assert not runs.load(settings, run.id).over
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    runs.abandoned(settings)
+    ended = runs.load(settings, run.id)
+    assert (ended.state, ended.trouble) == ("failed", "it was interrupted")
+
+
+def test_a_foreground_run_that_was_made_a_moment_ago_or_has_ended_is_left_as_it_is(settings: Settings) -> None:
+    run = made(settings, where=runs.HERE)
+    runs.abandoned(settings)
+    assert runs.load(settings, run.id) == run
+    with runs.attended(settings, run):
+        ended = Recorder(settings, run).end(runs.PASSED)
+    runs.abandoned(settings)
+    assert runs.load(settings, run.id) == ended
 
 
 def test_pruning_keeps_the_newest_and_what_has_not_ended(settings: Settings) -> None:
