@@ -6,13 +6,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from slipway.gitops import CHART
+from slipway.dora.standing import Event, restores
+from slipway.gitops import CHART, Record
 from slipway.history import Change
 
 # Who says when an environment ran a commit: the run that waited for it, Argo CD, or for want of both the commit itself.
 RUN, CLUSTER, GIT = "run", "cluster", "git"
 
-_BACK = ("rollback", "revert")
 _DAY = 86400
 
 
@@ -64,18 +64,6 @@ class Report:
     sources: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class _Event:
-    """A deployment, or what took one back (`back`); with the source commit of each service that it rolled."""
-
-    commit: str
-    time: int
-    back: bool
-    services: Mapping[str, str]
-    ran: float
-    said: str
-
-
 def measure(
     told: Mapping[str, Sequence[Change]],
     committed: Callable[[str], int | None],
@@ -103,19 +91,26 @@ def measure(
     return Report(tuple(rows), {name: said.count(name) for name in (RUN, CLUSTER, GIT)})
 
 
-def _events(changes: Sequence[Change], when: Callable[[Change], tuple[float, str]]) -> list[_Event]:
+def _events(changes: Sequence[Change], when: Callable[[Change], tuple[float, str]]) -> list[Event]:
     """Everything after which something else ran, the oldest first."""
-    events: list[_Event] = []
+    events: list[Event] = []
     for change in reversed(changes):
-        rolled = {step.service: step.after.source_commit for step in change.rolled if step.after}
+        rolled = [step.after for step in change.rolled if step.after]
         if rolled and change.kind != "genesis":
-            events.append(_Event(change.commit, change.time, change.kind in _BACK, rolled, *when(change)))
+            services = {record.service: record.source_commit for record in rolled}
+            content = {record.service: _content(record) for record in rolled}
+            events.append(Event(change.commit, change.time, change.kind, services, content, *when(change)))
     return events
 
 
-def _row(environment: str, service: str, watched: float, events: Sequence[_Event], committed: Callable[[str], int | None]) -> Row:
+def _content(record: Record) -> tuple[str, ...]:
+    """What makes a service run anew when it changes."""
+    return record.digest, record.chart, record.chart_version, record.config
+
+
+def _row(environment: str, service: str, watched: float, events: Sequence[Event], committed: Callable[[str], int | None]) -> Row:
     mine = [event for event in events if not service or service in event.services]
-    made, restores = [event for event in mine if not event.back], _restores(mine)
+    made, taken = [event for event in mine if not event.back], restores(mine)
     leads: list[float] = []
     for event in made:
         sources = {event.services[service]} if service else set(event.services.values())
@@ -127,25 +122,10 @@ def _row(environment: str, service: str, watched: float, events: Sequence[_Event
         watched=round(watched),
         per_day=round(len(made) / (watched / _DAY), 2) if made and watched >= _DAY else None,
         lead=_sample(leads),
-        failed=len(restores),
-        failure_rate=round(len(restores) / len(made), 3) if made else None,
-        restore=_sample(restores),
+        failed=len(taken),
+        failure_rate=round(len(taken) / len(made), 3) if made else None,
+        restore=_sample(taken),
     )
-
-
-def _restores(events: Sequence[_Event]) -> list[float]:
-    """How long each failed deployment was there until it was taken back; one for each step back, however far it went."""
-    standing: list[_Event] = []
-    seconds: list[float] = []
-    for event in events:
-        if not event.back:
-            standing.append(event)
-            continue
-        failed = next((one for one in reversed(standing) if one.services.keys() & event.services.keys()), None)
-        if failed:
-            standing.remove(failed)
-            seconds.append(event.ran - failed.time)
-    return seconds
 
 
 def _sample(seconds: Sequence[float]) -> Sample:

@@ -123,6 +123,60 @@ def test_a_deployment_that_is_taken_back_failed_once_however_it_was_taken_back(m
     assert rows["cart"].restore == Sample(13 * MINUTE + 5.0, 13 * MINUTE + 5.0, 1)
 
 
+def deployed_twice(made: Deliveries) -> None:
+    made.begin(record("prod"))
+    made.change(version("b"), Kind="promotion")
+    made.change(version("d"), Kind="promotion")
+
+
+def failed(made: Deliveries) -> list[tuple[int, int, Sample]]:
+    return [(row.deployments, row.failed, row.restore) for row in measured(made).values()]
+
+
+def test_a_rollback_that_is_taken_back_as_unhealthy_counts_as_if_it_had_never_come(made: Deliveries) -> None:
+    deployed_twice(made)
+    made.change(version("b"), Kind="rollback")
+    made.change(version("d"), Kind="revert")
+    assert failed(made) == [(2, 0, Sample(None, None, 0))] * 2
+    made.change(version("b"), Kind="rollback")
+    assert failed(made) == [(2, 1, Sample(3 * MINUTE, 3 * MINUTE, 1))] * 2
+
+
+def test_what_a_later_rollback_brings_back_has_not_failed(made: Deliveries) -> None:
+    deployed_twice(made)
+    made.change(version("b"), Kind="rollback")
+    made.change(record("prod"), Kind="rollback")
+    assert failed(made) == [(2, 2, Sample(2 * MINUTE, 3 * MINUTE, 2))] * 2
+    made.change(version("b"), Kind="rollback")
+    assert failed(made) == [(2, 1, Sample(MINUTE, MINUTE, 1))] * 2
+    made.change(version("d"), Kind="rollback")
+    assert failed(made) == [(2, 0, Sample(None, None, 0))] * 2
+    made.change(version("b"), Kind="revert")  # it does not become healthy, so the rollback before it stands
+    assert failed(made) == [(2, 1, Sample(MINUTE, MINUTE, 1))] * 2
+
+
+def test_what_a_rollback_goes_back_over_is_neither_failed_nor_there_to_fail(made: Deliveries) -> None:
+    deployed_twice(made)
+    made.change(version("f"), Kind="promotion")
+    made.change(version("b"), Kind="rollback")
+    assert failed(made) == [(3, 1, Sample(MINUTE, MINUTE, 1))] * 2
+    made.change(version("d"), Kind="rollback")  # of three deployments the last one alone was bad
+    assert failed(made) == [(3, 1, Sample(MINUTE, MINUTE, 1))] * 2
+    made.change(version("e"), Kind="promotion")
+    made.change(version("f"), Kind="rollback")  # and in the end it was the new one
+    assert failed(made) == [(4, 1, Sample(MINUTE, MINUTE, 1))] * 2
+
+
+def test_what_failed_stays_failed_though_the_same_is_deployed_again(made: Deliveries) -> None:
+    made.begin(record("prod"))
+    made.change(version("b"), Kind="promotion")
+    made.change(record("prod"), Kind="rollback")
+    made.change(version("b"), Kind="promotion")
+    made.change(version("d"), Kind="promotion")
+    made.change(version("b"), Kind="rollback")
+    assert [row[:2] for row in failed(made)] == [(3, 2)] * 2
+
+
 def test_a_rollback_of_what_was_there_from_the_beginning_is_no_failure(made: Deliveries) -> None:
     made.begin(version("b"))
     made.change(record("prod"), Kind="rollback")
