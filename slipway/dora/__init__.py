@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 from slipway import access, git, history, names, runs
 from slipway.access import Access
@@ -18,6 +19,7 @@ from slipway.dora.counting import CLUSTER, GIT, RUN, Report, Row, Sample, measur
 from slipway.dora.shown import show
 from slipway.history import Change
 from slipway.kube import NOT_YET, Object
+from slipway.promotion import DELIVERY_TIMEOUT
 from slipway.runs import Run
 from slipway.settings import Settings
 
@@ -65,11 +67,10 @@ def ran(known: Mapping[str, Run], applications: Iterable[Object]) -> Callable[[C
     for item in applications:
         labels, status = item["metadata"].get("labels") or {}, item.get("status") or {}
         past = [entry for entry in status.get("history") or [] if entry.get("revision") and entry.get("deployedAt")]
-        health = status.get("health") or {}
         for entry in past:
             moment = _seconds(entry["deployedAt"])
-            if entry is past[-1] and health.get("status") == "Healthy" and health.get("lastTransitionTime"):
-                moment = max(moment, _seconds(health["lastTransitionTime"]))
+            if entry is past[-1]:
+                moment = _healthy(status.get("health") or {}, moment)
             key = (labels.get(names.ENVIRONMENT_LABEL, ""), entry["revision"])
             if SERVICE_LABEL in labels:
                 applied[key] = max(moment, applied.get(key, 0.0))
@@ -93,6 +94,14 @@ def _waited(run: Run, environment: str) -> float | None:
         if stage.name == f"deploy {environment}" and stage.state == runs.PASSED:
             return run.begun + passed
     return None
+
+
+def _healthy(health: Mapping[str, Any], deployed: float) -> float:
+    """When what was deployed became healthy, as far as Argo CD still knows: each later change of health overwrites it."""
+    if health.get("status") != "Healthy" or not health.get("lastTransitionTime"):
+        return deployed
+    moment = _seconds(health["lastTransitionTime"])
+    return moment if deployed <= moment <= deployed + DELIVERY_TIMEOUT else deployed
 
 
 def _seconds(text: str) -> float:

@@ -197,6 +197,15 @@ def test_who_waited_for_it_says_when_it_ran_then_argo_cd_then_the_commit_itself(
     assert dora.ran({}, [application("qa", (newest.commit, "2027-01-15T08:01:02Z"))])(newest) == (newest.time, dora.GIT)
 
 
+def test_a_pod_that_restarts_later_does_not_move_when_it_ran(made: Deliveries) -> None:
+    made.begin(record("prod"))
+    made.change(version("b"), Kind="promotion")
+    newest = told(made)[0]
+    deployed = newest.commit, "2027-01-15T08:01:02Z"
+    for healthy, seconds in (("2027-01-15T08:05:02Z", 242.0), ("2027-01-15T08:05:03Z", 2.0), ("2027-01-18T08:00:00Z", 2.0)):
+        assert dora.ran({}, [application("prod", deployed, healthy=healthy)])(newest) == (newest.time + seconds, dora.CLUSTER)
+
+
 def test_a_run_that_did_not_see_it_run_does_not_say_when(made: Deliveries) -> None:
     made.begin(record("prod"))
     made.change(version("b"), Kind="promotion", Run="run-1")
@@ -206,10 +215,10 @@ def test_a_run_that_did_not_see_it_run_does_not_say_when(made: Deliveries) -> No
         assert dora.ran({"run-1": run}, [])(newest) == (newest.time, dora.GIT)
 
 
-def application(environment: str, *applied: tuple[str, str]) -> Mapping[str, Any]:
+def application(environment: str, *applied: tuple[str, str], healthy: str = "2027-01-15T08:01:09Z") -> Mapping[str, Any]:
     labels = {"slipway.dev/environment": environment, "slipway.dev/service": "catalog"}
     past = [{"revision": revision, "deployedAt": when} for revision, when in applied]
-    health = {"status": "Healthy", "lastTransitionTime": "2027-01-15T08:01:09Z"}
+    health = {"status": "Healthy", "lastTransitionTime": healthy}
     return {"metadata": {"name": f"catalog-{environment}", "labels": labels}, "status": {"history": past, "health": health}}
 
 
