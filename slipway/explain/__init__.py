@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slipway import access, git, gitops, history, policy, promotion, versions
+from slipway import access, git, gitops, history, locks, policy, promotion, versions
 from slipway.access import Access
 from slipway.errors import UsageError
 from slipway.explain.shown import show
@@ -35,8 +35,10 @@ def explain(settings: Settings, service: str, environment: str) -> Explained:
     reader.fetch()
     with history.mirrored(reader.records(environment)) as at:
         changes = history.read(at, environment, signers=reader.secrets.signers_file)
-        left = holding.left(Bare(at), git.resolve(at, gitops.REFERENCE) or "", environment, service)
-    record = history.records(changes).get(service)
+        bare, tip = Bare(at), git.resolve(at, gitops.REFERENCE) or ""
+        left = holding.left(bare, tip, environment, service)
+        record = history.records(changes).get(service)
+        approved_by = _approvers(bare, tip, record.lock) if record and record.lock else ()
     if record is not None and record.retired:
         gone = f"since commit {record.source_commit[:9]}, which has no services/{service} any more"
         back = f"since {record.version} was taken back, before which it had never run there"
@@ -52,12 +54,20 @@ def explain(settings: Settings, service: str, environment: str) -> Explained:
         environment,
         record,
         brought,
+        approved_by,
         _source(reader.mirror, record.source_commit),
         _running(reader, record),
         tuple(Held(one.record.version, one.record.branch, one.record.release, one.commit) for one in left),
         following,
         _command(reader, record, following),
     )
+
+
+def _approvers(bare: Bare, commit: str, lock: str) -> tuple[str, ...]:
+    """Who approved a lock, whatever brought it: a rollback brings back what was approved before it was promoted first."""
+    files = bare.files(commit, bare.blobs(commit, locks.APPROVALS))
+    found = (locks.parse_approval(path, content) for path, content in files.items())
+    return tuple(sorted({one.by for one in found if one.lock == lock}))
 
 
 def _source(mirror: Path, commit: str) -> Source | None:

@@ -28,7 +28,7 @@ def show(told: Explained, console: Console) -> None:
         "release": release or "-",
         "brought by": _brought(change) if change else "-",
         "for": (change.triggered_by or "nobody is named") if change else "-",
-        "approved by": (change.approved_by or "-") if change else "-",
+        "approved by": ", ".join(told.approved_by) or "-",
         "run": (change.run or "-") if change else "-",
     }
     for name, text in lines.items():

@@ -72,6 +72,7 @@ class Explained:
     Attributes:
         record: What Git says.
         change: The commit of the GitOps repository that brought it.
+        approved_by: Who approved the lock that the record names.
         source: The commit of the application that it was made from; None when app.git does not have it.
         running: What the cluster says, by image; None when it does not answer.
         held: What it was rolled back from, the newest first; empty once something else has come to stay.
@@ -83,6 +84,7 @@ class Explained:
     environment: str
     record: Record
     change: Change | None
+    approved_by: tuple[str, ...]
     source: Source | None
     running: tuple[Running, ...] | None
     held: tuple[Held, ...]

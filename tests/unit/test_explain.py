@@ -275,6 +275,21 @@ def test_a_release_that_prod_runs_is_finished_until_its_tag_is_there(ground: Gro
     assert explained(ground, "prod").command == "./invoke history prod"
 
 
+def test_what_a_rollback_brought_back_was_approved_by_who_approved_it_first(ground: Ground) -> None:
+    lock = staged(ground, approved_by="lead")
+    first = replace(explained(ground, "stage").record, environment="prod")
+    ran = ground.prod.change(first, Kind="promotion", told={"Approved-By": "lead"})
+    other = replace(first, version="0.3.0-rc.1", digest=digest("d"), release="v0.3.0", lock=digest("3"))
+    ground.prod.change(other, Kind="promotion")
+    assert (explained(ground, "prod").record, explained(ground, "prod").approved_by) == (other, ())
+    ground.prod.change(first, Kind="rollback", Restores=ran)
+    told = explained(ground, "prod")
+    assert (told.record.lock, told.approved_by) == (lock.hash, ("lead",))
+    assert told.change
+    assert (told.change.kind, told.change.approved_by) == ("rollback", "")
+    assert "approved by lead" in [" ".join(line.split()) for line in shown(told).splitlines()]
+
+
 def test_a_store_is_not_promoted(ground: Ground) -> None:
     ground.nonprod.change(record("dev", "postgresql", chart="postgresql"))
     told = explained(ground, "dev", "postgresql")
