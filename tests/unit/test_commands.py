@@ -114,6 +114,13 @@ def test_every_command_that_is_named_can_be_typed_as_it_stands_there(file: str, 
     assert typed(command, whole=whole), f"{file}: ./invoke {command}"
 
 
+def test_no_document_has_a_line_typed_that_linux_and_macos_take_differently() -> None:
+    lines = [line for file in TEXTS for line in re.findall(r"^\$ .+$", file.read_text(), re.MULTILINE)]
+    assert any("perl -pi" in line for line in lines)
+    # The sed of macOS takes the word behind -i for what a copy is called.
+    assert [line for line in lines if re.search(r"\bsed\b.* -\w*i", line)] == []
+
+
 def test_the_commands_of_all_kinds_are_found() -> None:
     assert len(FOUND) > 150
     there = {command.split()[0] for _, command, _ in FOUND}
