@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePosixPath
 
 from rich.console import Console
 from rich.table import Table
@@ -151,6 +152,8 @@ def promote(
 ) -> Published:
     """The images of a release's candidate under its final version: one more tag on the same digest. Nothing is built.
 
+    Which services that are is said by the commit that the candidate was made of, whatever is checked out.
+
     Args:
         settings: Which checkout.
         release: A candidate (0.2.0-rc.3), or a release (v0.2.0) for the newest candidate that every service has.
@@ -159,8 +162,8 @@ def promote(
         environ: Where the settings are looked up.
 
     Raises:
-        UsageError: There is no such candidate, the policy lets nothing of its kind go to prod, or the final version
-            belongs to other images.
+        UsageError: There is no such candidate, the checkout lacks the commit that it was made of, the policy lets nothing
+            of its kind go to prod, or the final version belongs to other images.
         RegistryError: The registry refuses, or does not answer.
     """
     asked, place = versions.parse(release), target.find(registry, environ=environ)
@@ -174,9 +177,9 @@ def promote(
         )
     target.sign_in(place, environ=environ)
     with progress.showing(), progress.phase(f"promote {asked}") as phase:
-        candidate = asked if asked.pre else _newest(place, settings.services, asked, labels)
+        candidate = asked if asked.pre else _newest(settings, place, asked, labels)
         phase.say(f"candidate {candidate}")
-        found = {name: oci.digest(f"{place.repository(name)}:{candidate}") for name in settings.services}
+        found = {name: oci.digest(f"{place.repository(name)}:{candidate}") for name in _services(settings, place, candidate)}
         digests = {name: digest for name, digest in found.items() if digest}
         if lacking := sorted(set(found) - set(digests)):
             raise UsageError(
@@ -252,21 +255,40 @@ def _labels(settings: Settings) -> tuple[Sequence[str], str]:
     return sorted({line.label for line in lines}), last
 
 
-def _newest(place: Target, services: Sequence[str], release: versions.Version, labels: Sequence[str]) -> versions.Version:
-    """The newest candidate that every service has; what only some have is not whole."""
-    there: list[set[versions.Version]] = []
-    for name in services:
+def _newest(settings: Settings, place: Target, release: versions.Version, labels: Sequence[str]) -> versions.Version:
+    """The newest candidate, which every service has; what only some have is not whole."""
+    some = set[versions.Version]()
+    for name in settings.services:
         parsed = (versions.parse(tag) for tag in oci.tags(place.host, place.repository(name).partition("/")[2]))
-        there.append({one for one in parsed if one and one.core == release and len(one.pre) == 2 and one.pre[0] in labels})
-    whole, some = set[versions.Version].intersection(*there), set[versions.Version].union(*there)
-    if not whole:
+        some |= {one for one in parsed if one and one.core == release and len(one.pre) == 2 and one.pre[0] in labels}
+    whole = next((one for one in sorted(some, reverse=True) if _whole(settings, place, one)), None)
+    if whole is None:
         raise UsageError(f"{place.host} has no candidate of {release} that every service has: ./invoke images.publish makes one.")
-    if max(some) not in whole:
+    if max(some) != whole:
         raise UsageError(
             f"not every service has {max(some)}, the newest candidate of {release}. Publish it whole, or name the one you "
-            f"mean: ./invoke images.promote {max(whole)}"
+            f"mean: ./invoke images.promote {whole}"
         )
-    return max(whole)
+    return whole
+
+
+def _whole(settings: Settings, place: Target, candidate: versions.Version) -> bool:
+    return all(oci.digest(f"{place.repository(name)}:{candidate}") for name in _services(settings, place, candidate))
+
+
+def _services(settings: Settings, place: Target, candidate: versions.Version) -> Sequence[str]:
+    """The services of what a candidate was made of: what is checked out may have other ones than the release."""
+    said = {images.revision(f"{place.repository(name)}:{candidate}") for name in settings.services}
+    found = set[str]()
+    for commit in said - {None}:
+        if not commit or git.resolve(settings.root, commit) is None:
+            raise UsageError(
+                f"{candidate} says that it was made of {commit or 'nothing'}, and this checkout has no such commit, so which "
+                "services belong to it is not known. `git fetch` gets it (actions/checkout: fetch-depth: 0)."
+            )
+        paths = (PurePosixPath(path) for path in git.tree(settings.root, commit, "services"))
+        found |= {path.parent.name for path in paths if path.match("services/*/main.py")}
+    return sorted(found) or settings.services
 
 
 def _require_free(place: Target, version: str, digests: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from slipway import genesis, git, images, oci, parts, publishing, sbom
+from slipway import git, images, oci, parts, publishing, sbom
 from slipway.errors import UsageError
 from slipway.images import Built
 from slipway.progress import Progress
@@ -20,7 +21,6 @@ from slipway.settings import ROOT, Settings
 from tests.unit.fake_registry import HOST, FakeRegistry
 
 SERVICES = ("cart", "catalog")
-COMMIT = "c" * 40
 PLACE = "registry.example.com/shop"
 WHEN = "2000-01-01T00:00:00Z"
 
@@ -30,6 +30,8 @@ def settings(tmp_path: Path) -> Settings:
     for name in SERVICES:
         (tmp_path / "services" / name).mkdir(parents=True)
         (tmp_path / "services" / name / "main.py").write_text("")
+    git.init(tmp_path, branch="main")
+    commit(tmp_path, "services", "Begin")
     return Settings(tmp_path, tmp_path / "home", "x", rules=ROOT / "cluster" / "policy.yaml")
 
 
@@ -42,8 +44,11 @@ Make = Callable[[str], Mapping[str, Built]]
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch, registry: FakeRegistry) -> Make:
-    """Images of ours, other ones for other content, each with its bill; the next publication finds them built."""
+def make(settings: Settings, monkeypatch: pytest.MonkeyPatch, registry: FakeRegistry) -> Make:
+    """Images of ours, other ones for other content, each with its bill; the next publication finds them built.
+
+    They say that they were made of the last commit.
+    """
 
     def built(content: str) -> Mapping[str, Built]:
         made: dict[str, Built] = {}
@@ -51,7 +56,8 @@ def make(monkeypatch: pytest.MonkeyPatch, registry: FakeRegistry) -> Make:
             layer = f"{name} {content}".encode()
             described = oci.describe(layer, "application/vnd.oci.image.layer.v1.tar")
             oci.put_blob(HOST, name, layer, described)
-            config = oci.put_json(HOST, name, {"made of": content}, oci.CONFIG)
+            labels = {images.REVISION_LABEL: head(settings)}
+            config = oci.put_json(HOST, name, {"made of": content, "config": {"Labels": labels}}, oci.CONFIG)
             document = {"schemaVersion": 2, "mediaType": oci.MANIFEST, "config": vars(config), "layers": [vars(described)]}
             image = oci.put_manifest(f"{HOST}/{name}:{content}", document)
             parts.attach(f"{HOST}/{name}", image, f"bill of {name} {content}".encode(), sbom.MEDIA_TYPE, created=WHEN)
@@ -62,7 +68,6 @@ def make(monkeypatch: pytest.MonkeyPatch, registry: FakeRegistry) -> Make:
             return {name: made[name] for name in services}
 
         monkeypatch.setattr(publishing, "_build", build)
-        monkeypatch.setattr(genesis, "origin", lambda _: genesis.Origin(COMMIT, dirty=False))
         return made
 
     return built
@@ -85,7 +90,7 @@ def test_images_are_published_byte_for_byte_under_their_version_with_their_bills
 ) -> None:
     made = make("first")
     found = publish(settings, "0.2.0-rc.1")
-    assert found.origin == f"commit {COMMIT}"
+    assert found.origin == f"commit {head(settings)}"
     assert [(one.reference, one.digest, one.new) for one in found.images] == [
         (f"{PLACE}/{name}:0.2.0-rc.1", made[name].digest, True) for name in SERVICES
     ]
@@ -182,6 +187,51 @@ def test_a_candidate_that_only_some_services_have_is_not_promoted(settings: Sett
     assert tags("cart") == ["0.2.0-rc.1", "0.2.0-rc.2"]
 
 
+def without_cart(settings: Settings) -> Settings:
+    """The same checkout, at a commit that does not have one of the services."""
+    run(settings.root, "checkout", "-q", "-B", "other", "main")
+    shutil.rmtree(settings.root / "services" / "cart")
+    commit(settings.root, "services", "Without cart")
+    return replace(settings)
+
+
+def test_a_release_has_the_services_of_its_commit_wherever_it_is_promoted_from(settings: Settings, make: Make) -> None:
+    made = make("1")
+    publish(settings, "0.2.0-rc.1")
+    found = promote(without_cart(settings), "v0.2.0")
+    assert {one.service: one.digest for one in found.images} == {name: made[name].digest for name in SERVICES}
+
+
+def test_a_service_that_only_the_release_has_is_missed_wherever_it_is_promoted_from(settings: Settings, make: Make) -> None:
+    make("1")
+    publish(settings, "0.2.0-rc.1", "catalog")
+    elsewhere = without_cart(settings)
+    with pytest.raises(UsageError, match=r"no candidate of 0\.2\.0 that every service has"):
+        promote(elsewhere, "v0.2.0")
+    with pytest.raises(UsageError, match=r"has no 0\.2\.0-rc\.1 of cart"):
+        promote(elsewhere, "0.2.0-rc.1")
+    assert tags("catalog") == ["0.2.0-rc.1"]
+
+
+def test_a_service_that_the_release_does_not_have_is_not_missed(settings: Settings, make: Make) -> None:
+    made = without_cart(settings)
+    make("1")
+    publish(made, "0.2.0-rc.1", "catalog")
+    run(settings.root, "checkout", "-q", "main")
+    assert [one.service for one in promote(settings, "v0.2.0").images] == ["catalog"]
+
+
+def test_a_checkout_without_the_commit_of_a_release_promotes_nothing(settings: Settings, make: Make, tmp_path: Path) -> None:
+    run(settings.root, "clone", "-q", str(settings.root), str(tmp_path / "clone"))
+    change(settings.root, "more")
+    make("1")
+    publish(settings, "0.2.0-rc.1")
+    for release in ("v0.2.0", "0.2.0-rc.1"):
+        with pytest.raises(UsageError, match=rf"made of {head(settings)}, and this checkout has no such commit.*fetch-depth: 0"):
+            promote(replace(settings, root=tmp_path / "clone"), release)
+    assert tags("cart") == ["0.2.0-rc.1"]
+
+
 def test_a_version_that_belongs_to_one_other_image_is_given_to_none(settings: Settings, make: Make) -> None:
     make("old")
     publish(settings, "0.2.0", "catalog")
@@ -211,9 +261,7 @@ def test_a_release_that_is_none_is_refused(settings: Settings) -> None:
 def checkout(settings: Settings) -> Path:
     """A repository with two commits on main, tagged v0.1.0, and one more on its release branch."""
     at = settings.root
-    git.init(at, branch="main")
-    for number in range(2):
-        change(at, str(number))
+    change(at, "second")
     run(at, "tag", "v0.1.0")
     run(at, "checkout", "-q", "-b", "release/v0.2.0")
     change(at, "release")
@@ -222,8 +270,16 @@ def checkout(settings: Settings) -> Path:
 
 def change(at: Path, content: str) -> None:
     (at / "file").write_text(content)
-    git.stage(at, ["file"])
-    git.commit(at, content, identity=git.Identity("somebody", "somebody@example"))
+    commit(at, "file", content)
+
+
+def commit(at: Path, path: str, said: str) -> None:
+    git.stage(at, [path])
+    git.commit(at, said, identity=git.Identity("somebody", "somebody@example"))
+
+
+def head(settings: Settings) -> str:
+    return git.resolve(settings.root, "HEAD") or ""
 
 
 def run(at: Path, *words: str) -> None:
@@ -306,4 +362,4 @@ def test_the_table_tells_what_is_new(settings: Settings, make: Make, capsys: pyt
     publishing.show(publish(settings, "0.2.0-rc.1"), Console(width=160))
     out = capsys.readouterr().out
     assert f"{made['cart'].digest[7:15]}  {PLACE}/cart:0.2.0-rc.1     there already" in out
-    assert f"0.2.0-rc.1, made of commit {COMMIT}" in out
+    assert f"0.2.0-rc.1, made of commit {head(settings)}" in out

@@ -181,6 +181,10 @@ def test_a_version_is_counted_from_the_whole_history() -> None:
     assert checkout_depths("release.yaml") == checkout_depths("nightly.yaml") == [0]
 
 
+def test_a_release_is_promoted_where_the_commit_is_that_it_was_made_of() -> None:
+    assert checkout_depths("prod.yaml") == [0]
+
+
 def test_a_newer_push_ends_the_older_run_and_a_release_is_never_cut_short() -> None:
     ends = {file.name: load(file)["concurrency"]["cancel-in-progress"] for file in FILES}
     assert ends == {"push.yaml": True, "release.yaml": False, "prod.yaml": False, "nightly.yaml": False}
