@@ -246,6 +246,35 @@ def test_i19_the_history_of_prod_can_be_told_from_git_alone(driven: Train) -> No
         assert expected in text, expected
 
 
+def test_how_often_and_how_fast_prod_is_delivered_is_told_by_git_the_runs_and_the_cluster(driven: Train) -> None:
+    told: Any = driven.instance.json("metrics")
+    rows = {(row["environment"], row["service"]): row for row in told["rows"]}
+    for service in ("", "cart", "catalog", "orders"):
+        row = rows["prod", service]
+        assert row["deployments"] >= 1, row
+        # Each commit of the application is in app.git, and comes before prod runs it.
+        assert row["lead"]["samples"] >= 1, row
+        assert row["lead"]["longest"] >= row["lead"]["median"] > 0, row
+    # No run waits for what somebody promotes to prod: Argo CD says when that ran. Dev has its runs.
+    assert told["sources"]["cluster"] >= 1, told["sources"]
+    assert told["sources"]["run"] >= 1, told["sources"]
+
+
+def test_stage_and_prod_differ_in_nothing_but_what_each_environment_says(driven: Train) -> None:
+    told: Any = driven.instance.json("diff", "stage", "prod")
+    assert (told["first"], told["second"]) == ("stage", "prod")
+    services = {one["service"]: one for one in told["services"]}
+    assert set(services) >= SERVICES
+    for name in SERVICES:
+        one = services[name]
+        assert one["same_artifact"], one["artifact"]
+        assert {side["release"] for side in (one["first"], one["second"])} == {driven.release}
+        assert {value["cause"] for value in one["values"]} <= {"environment"}, one["values"]
+    [notice] = [value for value in services["catalog"]["values"] if value["name"] == "config.notice"]
+    assert "This is stage." in notice["first"]
+    assert notice["second"] is None
+
+
 # What a commit of records says by its kind, beside the kind itself.
 RECORDS = {"Environment", "Service", "Version", "Source-Commit", "Branch", "Triggered-By"}
 SAID = {
