@@ -560,7 +560,7 @@ def load(
     return made.code
 
 
-@door("Load", name="compare", positional=["first", "second"], help=LOAD)
+@door("Load", name="compare", positional=["first", "second"], help=LOAD, code=3)
 def load_compare(
     _: Context,
     first: str,

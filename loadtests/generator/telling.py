@@ -58,17 +58,25 @@ def journey(name: str, planned: int, kind: Kind) -> dict[str, Any]:
 def worker(seen: Seen, parts: Sequence[Sequence[int]]) -> dict[str, Any]:
     """What is known of a worker; of the shares of the seconds that count, those of their worst part."""
     busy = [_share([share for second, share in seen.cpu if second in part], 0.95) for part in map(frozenset, parts)]
-    late = [_lateness(seen, part).within(0.99) for part in parts]
+    counted = frozenset(second for part in parts for second in part)
+    used = [share for second, share in seen.cpu if second in counted]
+    lateness = [_lateness(seen, part) for part in parts]
     return {
         "name": f"worker-{seen.index}",
         "lost": seen.lost,
         "cpu_max": max((share for _, share in seen.cpu), default=None),
         "cpu_p95": None if None in busy else max(share for share in busy if share is not None),
-        "late_p99": max((share for share in late if share is not None), default=None),
+        "cpu_mean": sum(used) / len(used) if used else None,
+        "late_p99": _worst(lateness, 0.99),
+        "late_p50": _worst(lateness, 0.5),
         "late_max": seen.ledger.lateness.most,
         "journeys": seen.ledger.lateness.total,
         "unfinished": None if seen.lost else seen.unfinished,
     }
+
+
+def _worst(parts: Sequence[Times], share: float) -> float | None:
+    return max((value for part in parts if (value := part.within(share)) is not None), default=None)
 
 
 def _lateness(seen: Seen, part: Iterable[int]) -> Times:

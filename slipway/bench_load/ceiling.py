@@ -53,12 +53,14 @@ class Step:
         journeys: Journeys a second that were planned.
         requests: Requests a second that it sent.
         cpu: The share of a core that the generator took, in 95 of 100 seconds.
+        mean: The same, on average: what stands against its requests, which are of all those seconds too.
         late: Seconds that it started journeys late, for 99 of 100 of them.
     """
 
     journeys: float
     requests: float
     cpu: float
+    mean: float
     late: float
 
     @property
@@ -109,7 +111,7 @@ def ceiling(drive: Callable[[float], Step], say: Callable[[str], object]) -> Cei
         step = _step(drive, (good.journeys + bad.journeys) / 2 if bad else 0.0, say)
         good, bad = (good, step) if step.trouble else (step, bad)
     why = bad.trouble if bad else "it was not tried faster"
-    return Ceiling(good.requests, good.cpu, round(good.requests / good.cpu), why)
+    return Ceiling(good.requests, good.mean, round(good.requests / good.mean), why)
 
 
 def _step(drive: Callable[[float], Step], rate: float, say: Callable[[str], object]) -> Step:
@@ -137,9 +139,9 @@ def step(settings: Settings, url: str, rate: float, phase: Phase) -> Step:
     failed = {error: count for one in client.endpoints for error, count in one.errors.items()}
     [worker] = client.workers
     requests = sum(one.requests for one in client.endpoints) / COUNTED
-    if worker.lost or not worker.cpu_p95 or worker.late_p99 is None:
+    if worker.lost or not worker.cpu_p95 or not worker.cpu_mean or worker.late_p99 is None:
         raise SlipwayError(f"a step of {rate:g} customers a second tells nothing: {client.said or 'nobody measured it'}.")
-    made = Step(rate, round(requests, 1), round(worker.cpu_p95, 3), round(worker.late_p99, 4))
+    made = Step(rate, round(requests, 1), round(worker.cpu_p95, 3), round(worker.cpu_mean, 3), round(worker.late_p99, 4))
     if failed and not made.trouble:  # a generator that is at its end gives up by itself
         raise SlipwayError(f"a step of {rate:g} customers a second tells nothing: {failed}.")
     return made

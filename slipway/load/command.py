@@ -138,18 +138,29 @@ def compared(settings: Settings, first: str, second: str, asked: Asked, *, runs:
             told = kept.compare(settings, first, second)
         else:
             told = compare.compare(settings, first, second, asked, progress, runs=runs or compare.RUNS, user=asked.user)
-        page = kept.keep(settings, told)
-        for ran in told.runs:
-            write(settings, keeping.read(settings, ran.id))
-        return Compared(told, page)
-    except OSError as error:
-        raise Unwritten(
-            f"the page of the comparison cannot be written: {error.strerror}. The runs themselves are kept."
-        ) from error
+        return Compared(told, _pages(settings, told))
     except SlipwayError as error:
         if error.exit_code == ENVIRONMENT_CODE:
             raise
         raise running.Environmental(str(error)) from error
+    except (*NOT_YET, OSError) as error:
+        raise running.Environmental(
+            f"the comparison could not be made ({type(error).__name__}: {' '.join(str(error).split())[:300]}). "
+            "The runs that were made are kept. `./invoke status` looks further."
+        ) from error
+
+
+def _pages(settings: Settings, told: Comparison) -> Path:
+    """The page of a comparison; those of its runs show it from now on."""
+    try:
+        page = kept.keep(settings, told)
+        for ran in told.runs:
+            write(settings, keeping.read(settings, ran.id))
+    except OSError as error:
+        raise Unwritten(
+            f"the page of the comparison cannot be written: {error.strerror}. The runs themselves are kept."
+        ) from error
+    return page
 
 
 def show_compared(made: Compared, console: Console) -> None:

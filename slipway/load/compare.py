@@ -182,11 +182,16 @@ def judge(first: str, second: str, made: Iterable[Made], *, name: str = "") -> C
         mine = [numbers.seen(metric, run) for whose, when, run in kept if (whose, when) == (release, part)]
         return [value for value in mine if value is not None]
 
+    every = numbers.metrics(some.target.digests)
     metrics = tuple(
         statistics.compare(
-            metric, values(metric, first, CALIBRATION), values(metric, first, COMPARISON), values(metric, second, COMPARISON)
+            metric,
+            values(metric, first, CALIBRATION),
+            values(metric, first, COMPARISON),
+            values(metric, second, COMPARISON),
+            numbers=sum(one.headline for one in every),
         )
-        for metric in numbers.metrics(some.target.digests)
+        for metric in every
     )
     answer, why = overall(metrics)
     counted = {run.id for _, _, run in kept}

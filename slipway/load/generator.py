@@ -116,7 +116,8 @@ def client(lines: Lines, plan: Plan, exit_codes: Mapping[str, int]) -> Client:
         return written.read(Client, facts, "the generator's result")
     if not lines.began:
         raise NoGenerator(f"the load generator ended before it began. It said: {' | '.join(lines.said[-5:]) or 'nothing'}")
-    workers = tuple(Worker(f"worker-{number}", True, None, None, None, None, 0, None) for number in range(plan.workers))
+    expected = [f"worker-{number}" for number in range(plan.workers)]
+    workers = tuple(Worker(name, True, None, None, None, None, None, None, 0, None) for name in expected)
     return Client(
         began=lines.began,
         ended=lines.seconds[-1].at + 1 if lines.seconds else lines.began,

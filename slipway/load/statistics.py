@@ -29,8 +29,8 @@ _NOISE_SHARE = 0.95
 _MOST_SPLITS = 5_000
 _SEED = 1
 
-# Of the normal distribution: both sides of ALPHA, and finding 80 of 100 differences that are there.
-_Z_ALPHA, _Z_POWER = 1.960, 0.842
+# Differences that are there and are to be found, of one.
+_POWER = 0.8
 
 # Of a mean's sharpness, what a median has, which effect and noise are taken by (2 / pi, at the normal distribution). It asks
 # for more runs than the test itself does.
@@ -142,16 +142,26 @@ def _splits(count: int) -> Iterable[frozenset[int]]:
     return map(frozenset, itertools.combinations(range(count), half))
 
 
-def needed(metric: Metric, values: Sequence[float]) -> int | None:
-    """How many runs of each release would tell twice the least difference of interest, 4 times of 5; None when nobody knows."""
+def needed(metric: Metric, values: Sequence[float], *, numbers: int = 1) -> int | None:
+    """How many runs of each release would tell twice the least difference of interest, 4 times of 5; None when nobody knows.
+
+    Args:
+        metric: The number.
+        values: The release's own, of one run each.
+        numbers: How many are looked at, of which only this one may differ: then it has to do so the more surely (Holm's method).
+    """
     if len(values) < 2 or (metric.unit != "share" and statistics.fmean(values) <= 0):
         return None
     spread = statistics.stdev(values) / (1.0 if metric.unit == "share" else statistics.fmean(values))
-    wanted = 2 * ((_Z_ALPHA + _Z_POWER) * spread / (TOLD * least(metric))) ** 2 / _EFFICIENCY
-    return max(fewest(), math.ceil(wanted))
+    normal, alpha = statistics.NormalDist(), ALPHA / numbers
+    sure = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(_POWER)
+    wanted = 2 * (sure * spread / (TOLD * least(metric))) ** 2 / _EFFICIENCY
+    return max(fewest(alpha), math.ceil(wanted))
 
 
-def compare(metric: Metric, calibration: Sequence[float], first: Sequence[float], second: Sequence[float]) -> Compared:
+def compare(
+    metric: Metric, calibration: Sequence[float], first: Sequence[float], second: Sequence[float], *, numbers: int = 1
+) -> Compared:
     """What can be said of a number of two releases. All metrics are of a kind of which less is better.
 
     Args:
@@ -159,9 +169,10 @@ def compare(metric: Metric, calibration: Sequence[float], first: Sequence[float]
         calibration: The first release's, before the comparison.
         first: The first release's, in the comparison.
         second: The second release's.
+        numbers: How many the answer for the whole is made of.
     """
     own = (*calibration, *first)
-    seen, around, wanted = effect(metric, first, second), noise(metric, own), needed(metric, own)
+    seen, around, wanted = effect(metric, first, second), noise(metric, own), needed(metric, own, numbers=numbers)
     p = mann_whitney(first, second) if first and second else None
     answer, why = _answer(metric, (len(first), len(second)), seen, around, p)
     return Compared(metric, tuple(calibration), tuple(first), tuple(second), seen, around, p, answer, why, wanted)

@@ -130,10 +130,14 @@ def changed(seen: Evidence) -> Iterator[Found]:
             source="pods.before, pods.after",
         )
         return
+    if not change.failed:
+        yield from _replaced(seen, change.kind)
     spans = [(seen.client.began + begin, seen.client.began + end) for begin, end in seen.plan.counted]
     begin, end = (min(one for one, _ in spans), max(one for _, one in spans)) if spans else (math.inf, -math.inf)
     took = f"the {change.kind} took {change.end - change.begin:.0f} s and"
     late = f"{took} ended {change.end - end:.0f} s after the load that counts: give it a longer one with --duration"
+    if change.begin > end:
+        late = f"the load that counts was over before the {change.kind} began"
     yield found(
         "changed",
         f"the {change.kind} while load that counts was on",
@@ -142,6 +146,22 @@ def changed(seen: Evidence) -> Iterator[Found]:
         late if change.end > end else f"{took} began before the load that counts",
         source="change",
         figures={"begin": change.begin, "end": change.end},
+    )
+
+
+def _replaced(seen: Evidence, kind: str) -> Iterator[Found]:
+    """What changes an environment replaces pods, a roll-out those of each service: else customers had nothing to notice."""
+    before, after = ({(pod.service, pod.name) for pod in pods} for pods in (seen.pods.before, seen.pods.after))
+    others = {service for service, _ in before ^ after}
+    wanted = sorted(seen.target.digests) if kind == "rollout" else ["some service"]
+    same = [service for service in wanted if service not in others] if kind == "rollout" else wanted[: not others]
+    yield found(
+        "changed",
+        f"the {kind} replaced pods of {named(wanted)}",
+        len(others),
+        not same,
+        f"the {kind} replaced no pod of {named(same)}: nothing is proven of it",
+        source="pods.before, pods.after",
     )
 
 

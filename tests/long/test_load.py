@@ -94,10 +94,9 @@ def test_roll_outs_of_every_service_lose_not_one_of_thirty_thousand_requests(
 ) -> None:
     sent, rolls = Counter[str](), Counter[str]()
     for number in range(1, MOST_TESTS + 1):
-        made = loading.trusted(lambda: loading.load(instance, *ROLL))
+        made = loading.trusted(lambda: loading.load(instance, *ROLL), each=loading.lossless)
         assert (made.verdict.outcome, made.code) == (PASS, 0), f"test {number}, after {sent.total()} requests: {made.why}"
         for stream in made.run.client.streams:
-            assert stream.failures == 0, f"{stream.name}: {stream.errors}"
             sent[stream.name] += stream.requests
         rolls.update({rolled.service for rolled in made.run.pods.rollouts})
         if sent.total() >= REQUESTS and min(rolls[service] for service in instance.settings.services) >= ROLLS:
@@ -120,16 +119,16 @@ def test_roll_outs_without_draining_are_noticed(instance: Instance, record_prope
     assert outcomes.count(FAIL) >= NOTICED, outcomes
 
 
-def test_customers_notice_nothing_of_a_rollback_and_of_a_promotion(instance: Instance) -> None:
-    version = developing.next_release(instance)
-    instance.invoke("release.cut", version, timeout=developing.RUN_TIMEOUT)
-    for kind, release in (("rollback", ""), ("promotion", f"v{version}")):
+def test_customers_notice_nothing_of_a_rollback_and_of_a_promotion(instance: Instance, tmp_path: Path) -> None:
+    # It has to differ from the one before, or no pod would be replaced.
+    new = _cut(instance, tmp_path / "new", 1)
+    for kind, release in (("rollback", ""), ("promotion", new)):
         asked = ("--release", release) if release else ()
         made = loading.load(instance, "--during", kind, "--env", "stage", "--rate", "3", *asked)
+        loading.lossless(made)
         assert (made.verdict.outcome, made.code) == (PASS, 0), f"{kind}: {made.why}"
         assert made.run.change
         assert made.run.change.kind == kind
-        assert sum(stream.failures for stream in made.run.client.streams) == 0
         assert made.run.books.order_rows is not None
         assert made.run.books.order_rows >= made.run.client.orders_accepted > 0
 

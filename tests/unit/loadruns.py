@@ -134,7 +134,7 @@ def run(
     )
     pods = Pods(before, after, rollouts)
     target = replace(loads.TARGET, release=release)
-    change = Change("rollout", loads.BEGAN + 25, loads.BEGAN + 35)
+    change = Change("promotion", loads.BEGAN + 25, loads.BEGAN + 35)
     verdict = judge(Evidence(loads.PLAN, target, client, server, pods, loads.BOOKS, loads.LIMITS, change=change))
     return Run(
         id=f"20270115-0800{seed % 60:02d}-{seed:04x}",

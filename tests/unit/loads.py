@@ -97,7 +97,7 @@ CLIENT = Client(
         Journey("checkout", 100, 100, 100, 0, 0, 0.3, 0.5, 0.8),
     ),
     streams=(Stream("keep-alive", 1200, 0, {}),),
-    workers=tuple(Worker(f"worker-{number}", False, 0.6, 0.2, 0.004, 0.01, 200, 0) for number in (1, 2)),
+    workers=tuple(Worker(f"worker-{number}", False, 0.6, 0.2, 0.15, 0.004, 0.001, 0.01, 200, 0) for number in (1, 2)),
     expected_workers=2,
     locust=Locusts(1200, 0, 0.01, 0.02, 0.05, 24.0),
     sampled=("load-r-0-3", "load-r-1-6"),

@@ -61,6 +61,20 @@ def test_a_generator_without_time_left_is_named_beside_the_shop() -> None:
     assert "it may have been the one" in point.why
 
 
+def test_a_generator_that_starts_customers_late_is_named_beside_the_shop() -> None:
+    seconds = [*(good(number) for number in range(1, 6)), *(good(9, p95=0.5, late_p99=0.39) for _ in range(5))]
+    point, _ = saturation(climb(seconds))
+    assert point
+    assert "started customers 0.39 s late: it may have been the one" in point.why
+
+
+def test_a_climb_that_lost_a_worker_is_no_shop_s_point() -> None:
+    run = climb([*(good(number) for number in range(1, 6)), *(good(9, started=0) for _ in range(5))])
+    lost = replace(run, client=replace(run.client, workers=(*run.client.workers, replace(WORKER, name="worker-2", lost=True))))
+    with pytest.raises(SlipwayError, match="lost worker-2"):
+        saturation(lost)
+
+
 def test_a_climb_that_was_borne_to_its_end_found_no_point() -> None:
     assert saturation(climb([good(number) for number in range(1, 11)])) == (None, 24)
 
@@ -80,7 +94,7 @@ def generating(most: float, *, per_core: float = 1000.0) -> tuple[Callable[[floa
 
     def drive(rate: float) -> Step:
         tried.append(rate)
-        return Step(rate, 3 * rate, 3 * rate / per_core, 0.01 if rate <= most else 0.4)
+        return Step(rate, 3 * rate, 3 * rate / per_core, 3 * rate / per_core, 0.01 if rate <= most else 0.4)
 
     return drive, tried
 
@@ -179,7 +193,7 @@ def driven(monkeypatch: pytest.MonkeyPatch, ordinary: Run, climbed: Run) -> list
     monkeypatch.setattr(ceiling, "server", _port)
     monkeypatch.setattr(ceiling, "floor", lambda port: 9000.0 if port == 1234 else 0.0)
     monkeypatch.setattr(
-        ceiling, "step", lambda _, url, rate, __: Step(rate, 3 * rate, rate / 250, 0.01 if "1234" in url else 9.0)
+        ceiling, "step", lambda _, url, rate, __: Step(rate, 3 * rate, rate / 250, rate / 300, 0.01 if "1234" in url else 9.0)
     )
     monkeypatch.setattr(access, "open", lambda _: There())
     monkeypatch.setattr(cost, "used", lambda *_: (Used("Prometheus", 0.02, 0.05, "a query"),))
@@ -199,8 +213,8 @@ def test_the_benchmark_tells_the_ceiling_the_floor_the_shop_s_and_what_looking_t
     assert [(one.environment, one.profile) for one in asked] == [("stage", "smoke"), ("stage", "breakpoint")]
     assert (asked[1].rate, asked[1].duration) == (bench_load.CLIMB_RATE, bench_load.CLIMB_SECONDS)
     # 0.8 of a core at 200 journeys a second; 250 would have taken a whole one.
-    assert made.ceiling == Ceiling(600.0, 0.8, 750, "it took 100% of its core")
-    assert (made.floor, made.ratio) == (9000.0, 12.0)
+    assert made.ceiling == Ceiling(600.0, 200 / 300, 900, "it took 100% of its core")
+    assert (made.floor, made.ratio) == (9000.0, 10.0)
     assert made.point
     assert made.climb == 9
     assert {one.who for one in made.used} == {"Prometheus", cost.COMMAND}

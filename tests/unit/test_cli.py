@@ -103,6 +103,12 @@ def test_a_load_test_that_is_asked_for_wrongly_is_no_verdict(words: list[str], c
     assert "./invoke load --help" in told
 
 
+@pytest.mark.parametrize("words", [["v0.1.0"], ["v0.1.0", "v0.2.0", "--runs", "many"], ["v0.1.0", "v0.2.0", "--fast"]])
+def test_a_comparison_that_is_asked_for_wrongly_is_no_answer(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("load.compare", *words) == 3
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_a_value_of_another_kind_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("bench.images", "--runs", "many") == 2
     assert capsys.readouterr().err.startswith("error: bench.images: invalid literal for int()")

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3.exceptions
 import yaml
 from rich.console import Console
 
 from slipway import access, load
 from slipway.errors import SlipwayError, UsageError
 from slipway.gitops import Published
-from slipway.load import keeping, running
+from slipway.load import compare, keeping, running
 from slipway.load.model import ENVIRONMENT_CODE, INVALID, PASS, Asked, Run
 from slipway.progress import Progress
 from slipway.releases import Uncounted
@@ -123,6 +124,20 @@ def test_a_test_that_counts_for_no_release_says_why_where_one_is_asked_for(
         load.show_made(made, console)
     assert (made.code, made.recorded) == (0, "")
     assert ("No release passes by it: it was against qa." in captured.get()) == (wanted == "required")
+
+
+@pytest.mark.parametrize("error", [ConnectionError("reset"), urllib3.exceptions.ProtocolError("aborted"), SlipwayError("no")])
+def test_a_comparison_that_broke_on_the_way_is_no_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compare, "compare", broken)
+    with pytest.raises(SlipwayError, match=str(error)) as caught:
+        load.compared(settings, "v0.1.0", "v0.2.0", Asked(), runs=0, progress=Progress())
+    assert caught.value.exit_code == ENVIRONMENT_CODE
+    assert "page" not in str(caught.value)
 
 
 def test_a_report_is_made_again_from_what_was_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

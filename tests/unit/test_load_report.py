@@ -97,7 +97,7 @@ def test_what_was_driven_through_the_environment_is_on_the_page_the_picture_and_
     run = replace(
         SCENES["pass"], pods=replace(SCENES["pass"].pods, rollouts=(Rollout(loads.BEGAN + 27, "cart", "cart-2 started"),))
     )
-    said = "rollout from 25 s to 35 s after the begin; 1 pod started"
+    said = "promotion from 25 s to 35 s after the begin; 1 pod started"
     assert report.page(SETTINGS, run).count(said) >= 3
     assert 'class="change"' in picture.timeline(run)
     assert f"Meanwhile  {said}" in _printed(run)

@@ -216,6 +216,27 @@ def test_as_many_runs_as_are_asked_for_find_a_fifth_four_times_of_five() -> None
     assert found.count(WORSE) >= 42  # 48 are expected; as few as this, once in thirty
 
 
+def test_as_many_runs_as_are_asked_for_find_the_one_number_of_six_that_is_a_fifth_more_four_times_of_five() -> None:
+    draw, names = random.Random(24), [f"p50 of {number}" for number in range(6)]
+
+    def values(count: int, by: float = 1.0) -> list[float]:
+        return [by * draw.lognormvariate(0, 0.08) for _ in range(count)]
+
+    runs = statistics.needed(P95, values(2000), numbers=len(names))
+    alone = statistics.needed(P95, values(2000))
+    assert runs and alone
+    assert runs > alone
+
+    def found() -> str:
+        told = [
+            compare(Metric(name, "s", ""), values(runs), values(runs), values(runs, 1.2 if name == names[0] else 1.0), numbers=6)
+            for name in names
+        ]
+        return overall(told)[0]
+
+    assert sum(found() == WORSE for _ in range(60)) >= 42
+
+
 def test_five_times_slower_is_found_on_a_loud_machine() -> None:
     draw = random.Random(22)
     assert all(overall(_experiment(draw, factor=5.0, spread=0.3))[0] == WORSE for _ in range(50))

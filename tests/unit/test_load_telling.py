@@ -56,13 +56,15 @@ def test_one_busy_second_and_a_busy_warm_up_are_no_trouble() -> None:
     begin = {f"s{second}": 0.99 for second in range(10)}
     worker = told(seen(usual(0.2, s300=0.99, **begin), usual(0.001, **begin)))
     assert (worker["cpu_p95"], worker["cpu_max"]) == (0.2, 0.99)
-    assert worker["late_p99"] == pytest.approx(0.001, rel=0.01)
+    assert worker["cpu_mean"] == pytest.approx((599 * 0.2 + 0.99) / 600)
+    assert worker["late_p99"] == worker["late_p50"] == pytest.approx(0.001, rel=0.01)
 
 
 def test_a_minute_in_which_nobody_looked_is_not_taken_for_an_idle_one() -> None:
     cpu = {second: value for second, value in usual(0.2).items() if not 100 < second < 250}
     assert told(seen(cpu, usual(0.001)))["cpu_p95"] is None
-    assert told(seen({}, {}))["late_p99"] is None
+    nothing = told(seen({}, {}))
+    assert (nothing["late_p99"], nothing["late_p50"], nothing["cpu_mean"]) == (None, None, None)
     assert told(seen({}, {}), WARM)["cpu_p95"] is None
 
 

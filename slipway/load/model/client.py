@@ -112,7 +112,9 @@ class Worker:
         lost: Whether it was gone before it had told its results.
         cpu_max: The most of one core that it used in a second; None when nobody measured.
         cpu_p95: The same for 95 of 100 seconds, in the worst minute or so of those that count.
+        cpu_mean: What it used on average, over all seconds that count.
         late_p99: Seconds that it started journeys late, for 99 of 100 of them, in the worst minute or so likewise.
+        late_p50: The same for half of them.
         late_max: The same for the latest of all.
         journeys: How many it started.
         unfinished: How many of them it had to end, by its own count and not by the books; None when it could not tell.
@@ -122,7 +124,9 @@ class Worker:
     lost: bool
     cpu_max: float | None
     cpu_p95: float | None
+    cpu_mean: float | None
     late_p99: float | None
+    late_p50: float | None
     late_max: float | None
     journeys: int
     unfinished: int | None
