@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from slipway import git
-from slipway.errors import CommandFailed, SlipwayError
+from slipway.errors import CommandFailed, SlipwayError, WaitTimeout
 from slipway.records import CHART, Entry, Record, Source, dump, entries, render, render_all
 from slipway.waiting import Clock, Pending, Ready, wait_for
 
@@ -129,6 +129,10 @@ class Published:
     trailers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+class Away(WaitTimeout):
+    """A Git server did not answer for as long as anybody was patient."""
+
+
 def away(error: CommandFailed) -> bool:
     """Whether git failed because the server did not answer, so that the same question may be answered later."""
     return bool(_AWAY.search(str(error)))
@@ -145,7 +149,7 @@ def patiently(remote: git.Remote, ask: Callable[[], T | None], *, patience: floa
 
     Raises:
         CommandFailed: The server refuses.
-        WaitTimeout: It does not answer.
+        Away: It does not answer.
     """
 
     def probe() -> Ready[T] | Pending:
@@ -157,9 +161,11 @@ def patiently(remote: git.Remote, ask: Callable[[], T | None], *, patience: floa
             return Pending(str(error).splitlines()[-1].strip())
         return Pending("somebody else was faster") if found is None else Ready(found)
 
-    return wait_for(
-        f"the Git server ({remote.url})", probe, timeout=patience, clock=clock, hint="Look at `./invoke status`, and repeat."
-    )
+    hint = "Look at `./invoke status`, and repeat."
+    try:
+        return wait_for(f"the Git server ({remote.url})", probe, timeout=patience, clock=clock, hint=hint)
+    except WaitTimeout as error:
+        raise Away(str(error)) from error
 
 
 def read(

@@ -32,7 +32,7 @@ AGAIN_AFTER = 3.0
 # Seconds that a run gets to end what it is at.
 GRACE = 15.0
 
-# A run that ends its runner each time must not keep it from everything else.
+# A run that ends its runner each time, or that finds nobody who answers, must not keep it from everything else.
 MOST_ATTEMPTS = 3
 
 _HEADS = "refs/heads/"
@@ -47,6 +47,8 @@ class Outcome(Protocol):
     def verdict(self) -> str: ...  # noqa: D102
     @property
     def trouble(self) -> str: ...  # noqa: D102
+    @property
+    def away(self) -> bool: ...  # noqa: D102
 
 
 class Instance(Log, Protocol):
@@ -172,13 +174,21 @@ class Runner:
                 _say(f"{run.id} begins")
                 outcome = instance.run(run, recorder)
                 state, verdict, trouble = outcome.state, outcome.verdict, outcome.trouble
+                # Each attempt was patient already; what a push has promised is not lost because somebody was away for longer.
+                again = outcome.away and recorder.run.attempts < MOST_ATTEMPTS
         except Exception as error:
-            state, verdict, trouble = runs.FAILED, "", str(error) or type(error).__name__
+            state, verdict, trouble, again = runs.FAILED, "", str(error) or type(error).__name__, False
             if not isinstance(error, SlipwayError):
                 trouble = f"{type(error).__name__}: {error}"
                 recorder.log(traceback.format_exc())
         if self.stopping.is_set() and state != runs.PASSED:
             _say(f"{run.id} is begun again at the next start")
+            return
+        if again:
+            recorder.again(trouble)
+            _say(f"{run.id} waits to be begun again: {trouble.splitlines()[0]}")
+            with self._lock:
+                self._running, self._scanned = "", -1
             return
         try:
             ended = recorder.end(state, verdict=verdict, trouble=trouble)

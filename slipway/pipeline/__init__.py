@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
-from slipway import artifacts, git, runs, testing
+from slipway import artifacts, git, gitops, runs, testing
 from slipway.access import Access
 from slipway.errors import CommandFailed, SlipwayError
 from slipway.pipeline.making import VERDICT, build, deploy, judged
 from slipway.pipeline.surveying import begin, differs, said, survey
 from slipway.pipeline.work import Needless, Outcome, Work, listed
 from slipway.progress import Phase
+from slipway.promotion import Unseen
 
 # Services checked, and built, at a time: much of either is waiting for the engine.
 _CHECKERS, _BUILDERS = 2, 4
@@ -54,10 +56,15 @@ def run(
     except Needless as why:
         return work.outcome(runs.SUPERSEDED, str(why))
     except SlipwayError as error:
-        return work.outcome(runs.FAILED, str(error))
+        return replace(work.outcome(runs.FAILED, str(error)), away=_away(error))
     if work.skipped and not work.deployed:
         return work.outcome(runs.SUPERSEDED, "; ".join(work.skipped.values()))
     return work.outcome(runs.PASSED)
+
+
+def _away(error: BaseException | None) -> bool:
+    """Whether somebody who has to answer did not, so that the same run may go through later."""
+    return error is not None and (isinstance(error, (gitops.Away, Unseen)) or _away(error.__cause__))
 
 
 def _go(work: Work, services: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ class Outcome:
         deployed: The commit that each environment runs, where that is this one's doing.
         removed: Services that run and that the commit does not have, where it does not end them.
         retired: Services that it ended in an environment.
+        away: Whether the Git server or Argo CD was away for too long, which says nothing about the commit.
     """
 
     state: str
@@ -37,6 +38,7 @@ class Outcome:
     deployed: Mapping[str, str] = field(default_factory=dict[str, str])
     removed: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
+    away: bool = False
 
 
 class Needless(Exception):

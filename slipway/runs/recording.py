@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slipway.errors import SlipwayError
 from slipway.progress import Phase
-from slipway.runs.keeping import ENDED, FAILED, PASSED, RUNNING, SKIPPED, Run, Stage, log_file, save
+from slipway.runs.keeping import ENDED, FAILED, PASSED, QUEUED, RUNNING, SKIPPED, Run, Stage, log_file, save
 from slipway.settings import Settings
 
 # Seconds between two writes that only say what a stage is doing.
@@ -120,6 +120,14 @@ class Recorder:
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
             with self.log_file.open("a", encoding="utf-8", errors="replace") as file:
                 file.writelines(f"{stamp} {line}\n" for line in text.rstrip("\n").split("\n"))
+
+    def again(self, trouble: str) -> Run:
+        """The run as it waits to be begun again."""
+        with self._lock:
+            self._run = replace(self._run, state=QUEUED, trouble=trouble)
+            self._save()
+        self.log(f"== waits to be begun again\n{trouble}")
+        return self._run
 
     def end(self, state: str, *, verdict: str = "", trouble: str = "") -> Run:
         """The run as it ended."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
 
-from slipway import credentials, git, images, oci, pipeline, promotion, releases, runs, testing, wishes
+from slipway import credentials, git, gitops, images, oci, pipeline, promotion, releases, runs, testing, wishes
 from slipway.engine import EngineError
+from slipway.errors import SlipwayError
 from slipway.gitops import Entry
 from slipway.images import Built
 from slipway.pipeline import Outcome
 from slipway.progress import Phase
-from slipway.promotion import Change
+from slipway.promotion import Change, Unseen, deploying
 from slipway.runs import Recorder
 from tests.delivery import promoting
 from tests.delivery.promoting import World
@@ -368,7 +369,7 @@ def test_a_failing_deployment_does_not_take_back_that_the_commit_passed(line: Li
     commit = line.develop({CATALOG: "mine"}, branch="feature/x")
     line.world.cluster.broken[digest(f"catalog{commit[:9]}")] = "CrashLoopBackOff"
     made = line.run("feature/x", requested="dev")
-    assert made.state == "failed"
+    assert (made.state, made.away) == ("failed", False)
     assert "brought back what ran before" in made.trouble
     assert line.verdict(commit)["state"] == "passed"
     assert line.world.record("dev", "catalog").branch == "develop"
@@ -630,3 +631,26 @@ def test_what_a_git_server_does_not_answer_at_once_is_asked_again(line: Line, mo
     monkeypatch.setattr(git, "mirror", away)
     assert line.run("develop").state == "passed"
     assert not troubles
+
+
+def test_a_run_to_which_the_git_server_or_argo_cd_did_not_answer_is_told_from_one_that_failed(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.develop({CATALOG: "1"})
+
+    def raising(error: SlipwayError) -> Callable[..., NoReturn]:
+        def ask(*_: Any, **__: Any) -> NoReturn:
+            raise error
+
+        return ask
+
+    with monkeypatch.context() as patch:
+        patch.setattr(git, "mirror", raising(gitops.Away("the Git server: not within 180 s")))
+        made = line.run("develop")
+        assert (made.state, made.away) == ("failed", True)
+    with monkeypatch.context() as patch:
+        patch.setattr(deploying, "arrive", raising(Unseen("dev: Argo CD has not looked at it")))
+        made = line.run("develop")
+        assert (made.state, made.away) == ("failed", True)
+    made = line.run("develop")
+    assert (made.state, made.away) == ("passed", False)

@@ -28,6 +28,7 @@ class Came:
     state: str = "passed"
     verdict: str = "dev runs it"
     trouble: str = ""
+    away: bool = False
 
 
 @dataclass
@@ -290,6 +291,39 @@ def test_a_run_that_breaks_ends_as_failed_and_the_next_one_runs(
     assert states(settings) == {"feature/x 1": "failed", "feature/y 2": "passed"}
     failed = next(run for run in runs.every(settings) if run.state == "failed")
     assert str(error) in failed.trouble
+
+
+def test_a_run_to_which_somebody_did_not_answer_is_begun_again_and_goes_through(
+    settings: Settings, fake: Fake, made: Runner
+) -> None:
+    answers = [Came("failed", trouble="the Git server (x): not within 180 s", away=True), Came()]
+    fake.do = lambda run, recorder: answers.pop(0)
+    fake.push("feature/x", ONE)
+    look(made)
+    [waits] = runs.every(settings)
+    assert (waits.state, waits.over, waits.trouble) == ("queued", False, "the Git server (x): not within 180 s")
+    look(made)
+    [ended] = runs.every(settings)
+    assert (ended.state, ended.attempts, ended.trouble) == ("passed", 2, "")
+    look(made)
+    assert len(fake.ran) == 2
+
+
+def test_a_run_that_waits_to_be_begun_again_gives_way_to_a_newer_push(settings: Settings, fake: Fake, made: Runner) -> None:
+    fake.do = lambda run, recorder: Came("failed", trouble="nobody answers", away=True) if run.commit == ONE else Came()
+    fake.push("feature/x", ONE)
+    look(made)
+    fake.push("feature/x", TWO)
+    look(made, 2)
+    assert states(settings) == {"feature/x 1": "superseded", "feature/x 2": "passed"}
+
+
+def test_a_run_to_which_nobody_ever_answers_is_given_up(settings: Settings, fake: Fake, made: Runner) -> None:
+    fake.do = lambda run, recorder: Came("failed", trouble="nobody answers", away=True)
+    fake.push("feature/x", ONE)
+    look(made, 5)
+    [ended] = runs.every(settings)
+    assert (ended.state, ended.attempts, len(fake.ran)) == ("failed", runner.MOST_ATTEMPTS, runner.MOST_ATTEMPTS)
 
 
 def test_an_instance_that_is_away_is_said_and_asked_again(settings: Settings, fake: Fake, made: Runner) -> None:
