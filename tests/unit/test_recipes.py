@@ -152,7 +152,8 @@ def test_every_recipe_has_a_dockerfile_that_uses_what_it_is_given(settings: Sett
 
 def test_kinds_configuration_lets_the_kubelet_start_on_old_control_groups(settings: Settings) -> None:
     config = yaml.safe_load((settings.cluster / "kind.yaml").read_text())
-    [patch] = [yaml.safe_load(text) for text in config["kubeadmConfigPatches"]]
+    patches = [yaml.safe_load(text) for text in config["kubeadmConfigPatches"]]
+    [patch] = [patch for patch in patches if patch["kind"] == "KubeletConfiguration"]
     assert patch["failCgroupV1"] is False
     assert patch["featureGates"] == {"KubeletInUserNamespace": True}
 
