@@ -456,6 +456,13 @@ def test_the_list_of_runs_says_whose_they_are_and_how_they_ended(running: World)
     assert shown.lines[1].split()[:5] == [run.id, "feature/x", run.commit[:9], "developer", "passed"]
 
 
+def test_a_foreground_run_whose_process_is_gone_is_told_as_failed(world: World) -> None:
+    run = runs.new(world.settings, branch="feature/x", commit="c" * 40, pusher="developer", where=runs.HERE)
+    runs.Recorder(world.settings, run).begin()
+    assert "failed after" in pushing.printed(world.settings, run.id)
+    assert [(one.state, one.trouble) for one in pushing.listed(world.settings)] == [("failed", "it was interrupted")]
+
+
 def test_one_run_is_printed_with_its_stages_and_its_log(running: World) -> None:
     running.do = fails
     running.commit("second", "feature/x")
