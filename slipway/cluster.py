@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from slipway import freezer, kind, names, ports
+from slipway import freezer, kind, names, ports, registry
 from slipway.engine import Engine, EngineError, asking
 from slipway.errors import SlipwayError
 from slipway.instance import Facts
@@ -35,6 +36,10 @@ _FACTS = "/kind/slipway.json"
 
 # What the node's kubelet does before it starts pods: rules do not outlive the node's stop.
 _KUBELET_DROP_IN = "/etc/systemd/system/kubelet.service.d/20-slipway.conf"
+
+_PROXIES = ("http_proxy", "https_proxy")
+# What a node, which gets the proxies of whoever makes it, reaches without one.
+_DIRECT = ("localhost", "127.0.0.1", registry.CONTAINER)
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def _make(settings: Settings, engine: Engine, blueprint: Blueprint, phase: Phase
         image=blueprint.image,
         config=file,
         kubeconfig=settings.kubeconfig,
-        env=engine.environment,
+        env={**engine.environment, **past_proxies(os.environ)},
         on_line=lambda line: phase.say(line.lstrip("•✓ \t").rstrip()),
     )
     container = engine.container(settings.node)
@@ -181,6 +186,19 @@ def _make(settings: Settings, engine: Engine, blueprint: Blueprint, phase: Phase
     if found is None:
         raise SlipwayError(f"kind made no container {settings.node}. Run `./invoke down`, then `./invoke up`.")
     return found
+
+
+def past_proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """What kind's environment needs so that the node asks no proxy for what lies beside it; nothing when there is no proxy.
+
+    Args:
+        environ: The user's, whose own exceptions are kept.
+    """
+    if not any(environ.get(name) for name in (*_PROXIES, *map(str.upper, _PROXIES))):
+        return {}
+    own = [environ[name] for name in ("NO_PROXY", "no_proxy") if environ.get(name)]
+    direct = ",".join(dict.fromkeys([*own, *_DIRECT]))
+    return {"NO_PROXY": direct, "no_proxy": direct}
 
 
 def wait_node_ready(settings: Settings, engine: Engine, kube: Kube, phase: Phase) -> None:

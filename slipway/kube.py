@@ -98,6 +98,9 @@ class Kube:
     def _client(self) -> Any:
         configuration: Any = kubernetes.client.Configuration()
         kubernetes.config.load_kube_config(str(self.kubeconfig), context=self.context, client_configuration=configuration)
+        # The instance's API server listens on this machine: no proxy of the user's leads there. The library reads the proxy from
+        # the environment in two places, and this alone is minded by both.
+        configuration.no_proxy = "*"
         configuration.retries = False  # retrying is the business of whoever waits; read when the client is made
         return _Client(configuration)
 

@@ -9,7 +9,7 @@ import re
 import stat
 import tarfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ class Kind:
         self.settings, self.engine = settings, engine
         self.calls: list[list[str]] = []
         self.told: dict[str, Any] = {}
+        self.env: dict[str, str] = {}
 
-    def __call__(self, argv: Sequence[Any], **_: Any) -> shell.Result:
+    def __call__(self, argv: Sequence[Any], *, env: Mapping[str, str], **_: Any) -> shell.Result:
         words = [str(word) for word in argv]
         self.calls.append(words[1:3])
         assert words[words.index("--kubeconfig") + 1] == str(self.settings.kubeconfig)
         if words[1] == "create":
+            self.env.update(env)
             self.told = yaml.safe_load(Path(words[words.index("--config") + 1]).read_text())
             self.engine.nodes[self.settings.node] = FakeNode(profile=None)
         self.settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +174,33 @@ def test_a_new_node_gets_a_free_port_and_says_so(settings: Settings, monkeypatch
     assert kind.told["nodes"][0]["extraPortMappings"][0]["hostPort"] == 8081
     assert phase.detail == "http port 8081 (8080 is taken)"
     assert not phase.skipped
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy"])
+def test_a_node_made_behind_a_proxy_asks_it_for_nothing_that_lies_beside_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    without_proxies(monkeypatch)
+    monkeypatch.setenv(name, "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "example.com,localhost.example")
+    engine = FakeEngine()
+    _, kind, _ = ensure(settings, engine, monkeypatch)
+    direct = "example.com,localhost.example,localhost,127.0.0.1,slipway-registry"
+    assert kind.env == {**engine.environment, "NO_PROXY": direct, "no_proxy": direct}
+
+
+def test_a_node_made_without_a_proxy_hears_of_none(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_proxies(monkeypatch)
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    engine = FakeEngine()
+    _, kind, _ = ensure(settings, engine, monkeypatch)
+    assert kind.env == engine.environment
+
+
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 def test_a_new_cluster_does_not_inherit_what_was_known_of_the_old_one(

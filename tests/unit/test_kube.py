@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -250,6 +251,32 @@ def test_a_server_that_hangs_ends_every_request_and_is_asked_once(
 def test_a_write_without_an_answer_says_what_was_not_written_and_what_to_do(hanging: tuple[Kube, socket.socket]) -> None:
     with pytest.raises(KubeError, match=r"^ConfigMap dev/x was not written: .*ReadTimeoutError.*\./invoke status.*repeat"):
         hanging[0].apply([ITEM])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "ask",
+    [lambda kube: kube.healthy(), lambda kube: kube.execute("one", ["true"], namespace="dev", container="one")],
+    ids=["request", "web socket"],
+)
+def test_no_proxy_is_asked_for_an_instances_api_server(
+    hanging: tuple[Kube, socket.socket], ask: Callable[[Kube], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kube, server = hanging
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    server.settimeout(5)
+
+    def hang_up() -> None:
+        server.accept()[0].close()
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(hang_up)
+        with contextlib.suppress(KubeError):
+            ask(kube)
+        asked.result()
 
 
 def test_a_node_that_does_not_say_what_it_uses_is_an_error_for_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
