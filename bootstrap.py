@@ -1,7 +1,7 @@
 """Makes .venv hold exactly what a lock file says; needs nothing but Python's own library.
 
-`./invoke` runs it when the lock is not what was installed last. Two at once wait for each other; one that was
-interrupted is taken up by the next.
+`./invoke` runs it when the lock is not what was installed last, or another Python installed it. Two at once wait for each
+other; one that was interrupted is taken up by the next.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GIVEN = {"pip", "setuptools"}
 def installed(lock: str) -> bool:
     """Whether the environment holds what that lock file says."""
     stamp = VENV / lock
-    return PYTHON.exists() and stamp.is_file() and stamp.read_bytes() == (ROOT / lock).read_bytes()
+    return stamp.is_file() and stamp.read_bytes() == (ROOT / lock).read_bytes() and _usable()
 
 
 def install(lock: str) -> None:
@@ -65,7 +65,7 @@ def install(lock: str) -> None:
 
 
 def _usable() -> bool:
-    """Whether there is an environment to go on with, not the remains of one."""
+    """Whether there is an environment to go on with, not the remains of one, nor one that another Python made."""
     if not PYTHON.exists():
         return False
     test = "import pip, sys; sys.exit(sys.version_info < (3, 11))"

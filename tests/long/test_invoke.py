@@ -100,6 +100,15 @@ def test_an_environment_whose_python_is_gone_is_made_anew(checkout: Path) -> Non
     assert listed(invoke(checkout, "--list"))
 
 
+def test_an_environment_that_another_minor_version_of_python_made_is_made_anew(checkout: Path) -> None:
+    packages = next((checkout / ".venv" / "lib").glob("python*"))
+    packages.rename(packages.with_name("python3.0"))
+    result = invoke(checkout, "--list")
+    assert listed(result)
+    assert "Installed in" in result.stderr
+    assert not packages.with_name("python3.0").exists()
+
+
 def test_a_file_that_is_not_what_the_lock_says_is_refused_and_said(checkout: Path) -> None:
     lock = checkout / "requirements.txt"
     good = lock.read_text()
