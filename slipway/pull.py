@@ -11,8 +11,10 @@ whoever serves the image, and credentials are those that `docker login` stored.
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -24,7 +26,7 @@ from pathlib import Path
 
 from slipway import machine
 from slipway.engine import Engine
-from slipway.errors import PinMismatch, SlipwayError
+from slipway.errors import PinMismatch, SlipwayError, UsageError
 from slipway.machine import Machine
 from slipway.progress import Phase
 from slipway.settings import Settings
@@ -36,6 +38,12 @@ PROBE_TIMEOUT = 4.0
 
 # Docker Hub's API has another name than its images.
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
+
+# A host without a dot or a port would be taken for a user of Docker Hub.
+_MIRROR = re.compile(
+    r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+(?=:)|\[[0-9A-Fa-f:]+\])(?::(\d{1,5}))?(?:/[a-z0-9._-]+)*"
+)
+_LAST_PORT = 65535
 
 _lock = threading.Lock()
 
@@ -108,13 +116,16 @@ def choose(
         facts: The machine, when it is known already.
         environ: Where SLIPWAY_MIRROR is looked up.
         answers: Asks a registry's host once and says why it cannot be used, or ""; another, for tests.
+
+    Raises:
+        UsageError: SLIPWAY_MIRROR names no registry.
     """
     if source != "auto":
         return Choice(source, "as asked for")
     facts = facts or machine.look()
     if facts.system == "linux" and facts.cgroup == 1 and not settings.own_pins:
         return Choice("build", "the upstream node image does not start on control groups version 1")
-    mirror = environ.get(MIRROR, "")
+    mirror = _mirror(environ)
     host = mirror.partition("/")[0] or pin(settings, "node").host
     refused = (answers or probe)(host)
     if refused:
@@ -132,7 +143,7 @@ def probe(host: str) -> str:
         with error:
             # "Who are you?" is an answer: docker fetches a token for images that everybody may read.
             return "" if error.code == 401 else f"it says {error.code}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", error))
 
 
@@ -171,9 +182,10 @@ def image(
     Raises:
         PinMismatch: It is not what it was pinned to, or not what it was at the first pull. Nothing of it is kept.
         EngineError: It cannot be pulled.
+        UsageError: SLIPWAY_MIRROR names no registry.
     """
     wanted = pin(settings, name)
-    asked = wanted.asked(environ.get(MIRROR, ""))
+    asked = wanted.asked(_mirror(environ))
     phase.say(f"pulling {asked}")
     # The tag is asked for its digest, and the digest is what is pulled: nothing can change in between.
     digest = wanted.digest or engine.remote_digest(asked)
@@ -220,6 +232,18 @@ def trusted(settings: Settings) -> Mapping[str, Trusted]:
         raise SlipwayError(
             f"{file} cannot be read ({error}). It says which images were trusted; mend it, or remove it to trust anew."
         ) from error
+
+
+def _mirror(environ: Mapping[str, str]) -> str:
+    """The registry to ask instead of upstream's; "" for none."""
+    named = environ.get(MIRROR, "").rstrip("/")
+    found = _MIRROR.fullmatch(named)
+    if named and (not found or int(found[1] or 0) > _LAST_PORT):
+        raise UsageError(
+            f"{MIRROR} is {named.rpartition('@')[2]!r}, which names no registry: write HOST[:PORT][/PREFIX], as in "
+            "mirror.example.com:5000/cache, without https:// in front; or unset it, and upstream's registries are asked."
+        )
+    return named
 
 
 def _record(settings: Settings, name: str, entry: Trusted) -> None:

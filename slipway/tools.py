@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import io
 import os
 import re
@@ -132,7 +133,9 @@ def _fetch(url: str, file: Path, phase: Phase, *, hint: str) -> str:
                 seen.update(chunk)
                 sink.write(chunk)
                 phase.parts(sink.tell() // _CHUNK, total // _CHUNK)
-    except (OSError, ValueError) as error:
+    except http.client.InvalidURL as error:
+        raise SlipwayError(f"{url!r} is no address to download from ({error}). Check {MIRROR}.") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise SlipwayError(f"{url} cannot be downloaded: {getattr(error, 'reason', error)}. {hint}") from error
     return seen.hexdigest()
 

@@ -9,7 +9,7 @@ import pytest
 
 from slipway import machine, pull
 from slipway.engine import Engine
-from slipway.errors import PinMismatch, SlipwayError
+from slipway.errors import PinMismatch, SlipwayError, UsageError
 from slipway.machine import Machine
 from slipway.progress import Phase
 from slipway.settings import Settings
@@ -155,11 +155,44 @@ def test_auto_asks_the_mirror_when_there_is_one(tmp_path: Path) -> None:
     assert choice == pull.Choice("pull", "mirror.example:5000 answers (the mirror that SLIPWAY_MIRROR names)")
 
 
+MIRRORS = ["localhost", "127.0.0.1:5000", "mirror.example/a/b-c", "mirror:5000", "[::1]:5000/cache"]
+
+
+@pytest.mark.parametrize("mirror", MIRRORS)
+def test_a_mirror_is_a_host_with_or_without_port_and_prefix(tmp_path: Path, mirror: str) -> None:
+    engine = FakeEngine(ONE)
+    fetch(settings(tmp_path), engine, SLIPWAY_MIRROR=f"{mirror}/")
+    assert engine.pulled == [f"{mirror}/docker.io/library/thing@{ONE}"]
+
+
+NO_MIRRORS = ["https://mirror.example", "mirror.example:port", "mirror .example", "mirror", "mirror.example:70000", "a.b/C", ":1"]
+
+
+@pytest.mark.parametrize("mirror", NO_MIRRORS)
+def test_what_can_be_no_mirror_is_refused_before_anybody_is_asked(tmp_path: Path, mirror: str) -> None:
+    environ, engine = {"SLIPWAY_MIRROR": mirror}, FakeEngine(ONE)
+    with pytest.raises(UsageError, match=r"SLIPWAY_MIRROR is '.*names no registry: write HOST\[:PORT\]\[/PREFIX\]"):
+        fetch(settings(tmp_path), engine, **environ)
+    with pytest.raises(UsageError, match="SLIPWAY_MIRROR"):
+        pull.choose("auto", settings(tmp_path), facts=FACTS, environ=environ, answers=lambda _: "")
+    assert engine.pulled == []
+
+
 def test_auto_takes_build_where_the_upstream_node_would_not_start(tmp_path: Path) -> None:
     old = replace(FACTS, cgroup=1)
     upstream = replace(settings(tmp_path), pins=Settings.pins)
     assert pull.choose("auto", upstream, facts=old, environ={}, answers=lambda _: "").source == "build"
     assert pull.choose("auto", settings(tmp_path), facts=old, environ={}, answers=lambda _: "").source == "pull"
+
+
+def test_a_host_that_can_be_none_or_does_not_speak_http_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pull.probe("localhost:port") == "nonnumeric port: 'port'"
+
+    def urlopen(url: str, **_: Any) -> None:
+        raise pull.http.client.BadStatusLine("SSH-2.0")
+
+    monkeypatch.setattr(pull.urllib.request, "urlopen", urlopen)
+    assert pull.probe("localhost:22") == "SSH-2.0"
 
 
 @pytest.mark.parametrize(("code", "why"), [(401, ""), (503, "it says 503")])

@@ -120,6 +120,13 @@ def test_a_mirror_that_is_no_url_is_refused(tmp_path: Path, asked: list[str]) ->
         )
 
 
+@pytest.mark.parametrize("mirror", ["http://127.0.0.1:port", "http://127.0.0.1 :9"])
+def test_a_mirror_whose_host_can_be_none_is_refused(tmp_path: Path, mirror: str) -> None:
+    settings, environ = pinned(tmp_path, b"program"), {tools.MIRROR: mirror}
+    with pytest.raises(SlipwayError, match=f"no address to download from .*Check {tools.MIRROR}"):
+        tools.download(settings, "kubectl", target=tmp_path / "x", phase=Phase("x"), facts=FACTS, environ=environ)
+
+
 @pytest.mark.parametrize(
     ("name", "wanted", "says", "right"),
     [
