@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from slipway import held, names
 from slipway.errors import UsageError
@@ -46,11 +47,10 @@ def locked(settings: Settings, command: str) -> Generator[None]:
     """Keep other commands from changing the instance while this block runs; the lock goes with the process.
 
     Raises:
-        UsageError: Another command is at it.
+        UsageError: Another command is at it, or the state folder cannot be written.
     """
     file = settings.home / "instances" / f"{settings.instance}.lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+") as opened:
+    with _opened(settings, file) as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,6 +67,17 @@ def locked(settings: Settings, command: str) -> Generator[None]:
         finally:
             if not settings.folder.is_dir():  # what `down` removed, or `up` never began, needs no lock any more
                 file.unlink(missing_ok=True)
+
+
+def _opened(settings: Settings, file: Path) -> IO[str]:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file.open("a+")
+    except OSError as error:
+        raise UsageError(
+            f"the state folder {settings.home} cannot be written: {error.filename}: {error.strerror}. Make it your user's own "
+            "(a command under sudo may have left it root's), or let SLIPWAY_HOME name another folder."
+        ) from error
 
 
 @contextmanager

@@ -32,6 +32,23 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INSTANCE = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 
 
+class _Pins(dict[str, Any]):
+    """A table of the file of pins, in which nothing is missed without saying so."""
+
+    def __init__(self, file: Path, content: Mapping[str, Any], above: str = "") -> None:
+        tables = {
+            name: _Pins(file, item, f"{above}{name}.") if isinstance(item, dict) else item for name, item in content.items()
+        }
+        super().__init__(tables)
+        self._file, self._above = file, above
+
+    def __missing__(self, name: str) -> Any:
+        raise UsageError(
+            f"the file of pins {self._file} has no {self._above}{name}. SLIPWAY_PINS takes the place of cluster/versions.toml "
+            "as a whole: begin with a copy of that file."
+        )
+
+
 @dataclass(frozen=True)
 class Profile:
     """What an instance holds."""
@@ -121,14 +138,14 @@ class Settings:
 
     @cached_property
     def versions(self) -> Mapping[str, Any]:
-        """The pins, as they stand in cluster/versions.toml.
+        """The pins, as they stand in cluster/versions.toml; whoever asks for one that it lacks gets a UsageError.
 
         Raises:
             UsageError: The file cannot be read, or is not TOML.
         """
         try:
-            return tomllib.loads(self.pins.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+            return _Pins(self.pins, tomllib.loads(self.pins.read_text()))
+        except (OSError, ValueError) as error:
             raise UsageError(f"the file of pins {self.pins} cannot be read: {error}") from error
 
     @cached_property

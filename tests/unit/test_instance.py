@@ -36,6 +36,31 @@ def test_the_lock_goes_with_the_command_even_one_that_failed(settings: Settings)
         pytest.fail("both work")
 
 
+def test_a_state_folder_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(ROOT, tmp_path / "file" / "home", "test")
+    with (
+        pytest.raises(UsageError, match=rf"state folder {settings.home} .*Not a directory.*SLIPWAY_HOME"),
+        instance.locked(settings, "up"),
+    ):
+        pytest.fail("worked on")
+
+
+def test_a_lock_that_cannot_be_written_is_named_with_what_to_do(settings: Settings) -> None:
+    lock = settings.home / "instances" / "test.lock"
+    lock.mkdir(parents=True)  # root may write any file, and no folder
+    with (
+        pytest.raises(UsageError, match=rf"state folder {settings.home} .*{lock}: .*SLIPWAY_HOME"),
+        instance.locked(settings, "up"),
+    ):
+        pytest.fail("worked on")
+
+
+def test_what_fails_under_the_lock_is_not_taken_for_the_lock(settings: Settings) -> None:
+    with pytest.raises(PermissionError), instance.locked(settings, "up"):
+        raise PermissionError
+
+
 def test_two_instances_are_worked_on_side_by_side(settings: Settings, tmp_path: Path) -> None:
     with instance.locked(settings, "up"), instance.locked(Settings(ROOT, tmp_path, "other"), "up"):
         pass

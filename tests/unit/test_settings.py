@@ -76,6 +76,25 @@ def test_an_unknown_name_gets_the_valid_ones(kind: str, valid: str) -> None:
         getattr(load(environ={}), kind)("nope")
 
 
+@pytest.mark.parametrize(
+    ("content", "lacks"), [("", "versions"), ("[versions]", r"versions\.kind"), ("[versions.kind]", r"versions\.kind\.x")]
+)
+def test_pins_that_lack_something_say_what_and_in_which_file(tmp_path: Path, content: str, lacks: str) -> None:
+    file = tmp_path / "pins.toml"
+    file.write_text(content)
+    versions = load(environ={"SLIPWAY_PINS": str(file)}).versions
+    with pytest.raises(UsageError, match=rf"{file} has no {lacks}\. SLIPWAY_PINS"):
+        assert versions["versions"]["kind"]["x"]
+    assert versions.get("pull") is None
+
+
+def test_pins_that_are_no_text_are_refused_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "pins.toml"
+    file.write_bytes(b"\xff")
+    with pytest.raises(UsageError, match=f"the file of pins {file} cannot be read"):
+        assert load(environ={"SLIPWAY_PINS": str(file)}).versions
+
+
 def test_instances_are_those_with_state_on_this_host(tmp_path: Path) -> None:
     settings = load(environ={"SLIPWAY_HOME": str(tmp_path)})
     assert instances(settings) == ()
