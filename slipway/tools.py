@@ -13,6 +13,7 @@ import io
 import os
 import re
 import tarfile
+import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,7 +101,9 @@ def download(
     url = mirrored(url, environ=environ)
     phase.say(f"downloading {url}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f"{target.name}.part")
+    # Two may download the same at once: each has a file of its own, and the last to end leaves it, the same.
+    with tempfile.NamedTemporaryFile(prefix=f"{target.name}.", suffix=".part", dir=target.parent, delete=False) as made:
+        fresh = Path(made.name)
     try:
         found = _fetch(url, fresh, phase, hint=by_hand)
         if found != pins["sha256"][kind]:

@@ -65,6 +65,23 @@ def test_a_tool_with_another_sum_is_refused_and_nothing_of_it_is_kept(tmp_path: 
     assert list((tmp_path / "bin").iterdir()) == []
 
 
+def test_two_downloads_of_the_same_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, target = pinned(tmp_path, b"program"), tmp_path / "bin" / "kubectl"
+    others = [lambda: fetch(settings, target)]
+
+    class Answer(io.BytesIO):
+        headers: ClassVar[dict[str, str]] = {}
+
+        def read(self, size: int | None = -1) -> bytes:
+            if others:
+                others.pop()()  # all of another, while this one is under way
+            return super().read(size)
+
+    monkeypatch.setattr(tools.urllib.request, "urlopen", lambda *_, **__: Answer(b"program"))  # pyright: ignore[reportUnknownLambdaType]
+    assert fetch(settings, target).read_bytes() == b"program"
+    assert list((tmp_path / "bin").iterdir()) == [target]
+
+
 def test_a_download_ends_when_everything_is_called_off_and_nothing_of_it_is_kept(tmp_path: Path, asked: list[str]) -> None:
     waiting.call_off()
     try:
