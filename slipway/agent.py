@@ -20,7 +20,8 @@ from typing import Any
 
 from slipway import credentials, foreign, images, names, roles, runs
 from slipway.credentials import Secrets, write_private
-from slipway.engine import Engine, EngineError, asking
+from slipway.engine import Container, Engine, EngineError, asking
+from slipway.errors import UsageError
 from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.waiting import Clock, Failed, Pending, Ready, wait_for
@@ -89,6 +90,7 @@ def ensure(settings: Settings, engine: Engine, *, image: str, helm: Path, secret
         phase: Told what is waited for.
 
     Raises:
+        UsageError: Somebody else's container has its name.
         EngineError: Its container cannot be made or started.
         WaitTimeout: It does not look for pushes.
     """
@@ -99,7 +101,7 @@ def ensure(settings: Settings, engine: Engine, *, image: str, helm: Path, secret
         raise EngineError(f"the engine does not hold {image}. Run `./invoke up` again.")
     options = _options(settings, engine)
     key = hashlib.sha256(content + json.dumps([identity, options], sort_keys=True, default=str).encode()).hexdigest()[:16]
-    found = engine.container(container(settings))
+    found = _own(settings, engine)
     # One that never ran may lack what is copied into it; what is paused, or says nothing any more, will not go on by itself.
     if found and (found.status in ("created", "paused") or found.labels.get(_KEY_LABEL) != key or _hangs(settings, engine)):
         _end(settings, engine)
@@ -314,8 +316,21 @@ def _linux() -> bool:
     return sys.platform == "linux"
 
 
-def _end(settings: Settings, engine: Engine) -> None:
+def _own(settings: Settings, engine: Engine) -> Container | None:
+    """The runner's container, running or not; None when there is none.
+
+    Raises:
+        UsageError: Somebody else's container has its name.
+    """
     found = engine.container(container(settings))
+    labels = {names.OWNER_LABEL: names.OWNER, names.INSTANCE_LABEL: settings.instance}
+    if found is not None and not labels.items() <= found.labels.items():
+        raise UsageError(f"container {container(settings)} is not Slipway's: choose another --name")
+    return found
+
+
+def _end(settings: Settings, engine: Engine) -> None:
+    found = _own(settings, engine)
     if found is not None:
         with asking("the runner's container"):
             if found.status == "running":

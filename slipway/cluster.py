@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from slipway import freezer, kind, names, ports, registry
-from slipway.engine import Engine, EngineError, asking
-from slipway.errors import SlipwayError
+from slipway.engine import Engine, EngineError, asking, ours
+from slipway.errors import SlipwayError, UsageError
 from slipway.instance import Facts
 from slipway.kube import NOT_YET, Kube, Object, ready, rollout
 from slipway.progress import Phase
@@ -77,10 +77,15 @@ class Blueprint:
 
 
 def find(settings: Settings, engine: Engine) -> Node | None:
-    """The node of this instance, running or not; None when there is none."""
+    """The node of this instance, running or not; None when there is none.
+
+    Raises:
+        UsageError: Somebody else's container has its name.
+    """
     container = engine.container(settings.node)
     if container is None:
         return None
+    _require_ours(settings, engine, container)
     bindings = container.attrs["HostConfig"].get("PortBindings") or {}
     mapped = bindings.get(f"{names.GATEWAY_NODE_PORT}/tcp") or []
     kept = engine.file(settings.node, _FACTS)
@@ -127,6 +132,7 @@ def ensure(settings: Settings, engine: Engine, blueprint: Blueprint, *, phase: P
     Raises:
         CommandFailed: kind failed.
         WaitTimeout: The API server or the node did not become ready.
+        UsageError: Somebody else's container has the node's name.
         SlipwayError: The instance's node is there but cannot be used; the message says what to do.
     """
     node = find(settings, engine)
@@ -268,10 +274,13 @@ def remove(settings: Settings, engine: Engine, *, clock: Clock | None = None) ->
     """Whether there was a node; it is gone now, with its volumes. Needs nothing inside it to work.
 
     Raises:
+        UsageError: Somebody else's container has its name.
         WaitTimeout: The engine cannot end it; the message carries the engine's reason.
     """
-    if engine.container(settings.node) is None:
+    there = engine.container(settings.node)
+    if there is None:
         return False
+    _require_ours(settings, engine, there)
 
     def gone() -> Ready[None] | Pending:
         container = engine.container(settings.node)
@@ -303,6 +312,13 @@ def write(container: Any, path: str, content: bytes, *, mode: int = 0o644) -> No
         info.size, info.mode = len(content), mode
         archive.addfile(info, io.BytesIO(content))
     container.put_archive("/", buffer.getvalue())
+
+
+def _require_ours(settings: Settings, engine: Engine, container: Any) -> None:
+    """Refuse a container that has the node's name alone, such as the node of a cluster that somebody made with kind itself."""
+    # The image is asked first: that of a half-made node is ours too, and whatever state a node is in, it is known.
+    if not ours(container.attrs["Config"]["Image"]) and engine.file(settings.node, _FACTS) is None:
+        raise UsageError(f"container {settings.node} is not Slipway's: choose another --name")
 
 
 def _told_since(pods: Sequence[Object], start: float | None) -> Ready[None] | Pending:

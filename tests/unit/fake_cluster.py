@@ -30,6 +30,7 @@ class FakeNode:
         port: int | None = 8080,
         starts_as: str = "running",
         started_at: str = "2026-11-23T13:22:37.123456789Z",
+        image: str = "slipway/node:1",
     ) -> None:
         self.status, self.starts_as = status, starts_as
         self.started, self.removed = 0, False
@@ -40,7 +41,7 @@ class FakeNode:
         bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         self.attrs = {
             "HostConfig": {"PortBindings": bindings},
-            "Config": {"Image": "slipway/node:1"},
+            "Config": {"Image": image},
             "State": {"StartedAt": started_at},
         }
 

@@ -17,7 +17,7 @@ import pytest
 from slipway import agent, credentials, images, roles, runs
 from slipway.address import Address
 from slipway.engine import Engine, EngineError
-from slipway.errors import WaitFailed, WaitTimeout
+from slipway.errors import UsageError, WaitFailed, WaitTimeout
 from slipway.progress import Phase
 from slipway.settings import ROOT, Settings
 
@@ -302,6 +302,19 @@ def test_one_that_never_ran_or_was_paused_is_made_anew(
     engine.made[0].status = status
     ensure(settings, engine, secrets)
     assert [one.removed for one in engine.made] == [True, False]
+
+
+@pytest.mark.parametrize("label", ["slipway.dev/owner", "slipway.dev/instance"])
+@pytest.mark.parametrize("status", ["running", "created", "exited"])
+def test_somebody_elses_container_of_that_name_is_left_alone(
+    settings: Settings, engine: FakeEngine, secrets: credentials.Secrets, label: str, status: str
+) -> None:
+    ensure(settings, engine, secrets)
+    engine.made[0].status = status
+    del engine.made[0].labels[label]
+    with pytest.raises(UsageError, match="container test-runner is not Slipway's: choose another --name"):
+        ensure(settings, engine, secrets)
+    assert [(one.status, one.stopped, one.removed) for one in engine.made] == [(status, False, False)]
 
 
 def test_one_that_ends_at_once_is_told_with_what_it_said(

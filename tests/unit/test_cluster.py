@@ -17,9 +17,9 @@ import docker.errors
 import pytest
 import yaml
 
-from slipway import cluster, doctor, freezer, ports, shell, waiting
+from slipway import cluster, doctor, freezer, ports, recipes, shell, waiting
 from slipway.engine import EngineError
-from slipway.errors import SlipwayError, WaitFailed, WaitTimeout
+from slipway.errors import SlipwayError, UsageError, WaitFailed, WaitTimeout
 from slipway.instance import Facts
 from slipway.kube import Kube
 from slipway.progress import Phase
@@ -28,6 +28,7 @@ from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, pod, workloa
 from tests.unit.fakes import FakeClock
 
 FACTS = Facts("minimal", "build")
+FOREIGN = "kindest/node:v1.33.1@sha256:" + "5" * 64
 BASE = yaml.safe_load((ROOT / "cluster" / "kind.yaml").read_text())
 
 
@@ -166,6 +167,30 @@ def test_a_half_made_node_is_removed_and_made_again(settings: Settings, monkeypa
     assert kind.calls == [["create", "cluster"]]
     assert found.facts == FACTS
     assert settings.kubeconfig.read_text() == "admin"
+
+
+@pytest.mark.parametrize("status", ["running", "exited"])
+def test_a_node_that_somebody_else_made_with_kind_is_neither_started_nor_removed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    foreign = FakeNode(status=status, profile=None, image=FOREIGN)
+    engine = FakeEngine(test=foreign)
+    for change in (lambda: ensure(settings, engine, monkeypatch), lambda: cluster.remove(settings, engine)):
+        with pytest.raises(UsageError, match="container test-control-plane is not Slipway's: choose another --name"):
+            change()
+    assert (foreign.started, foreign.removed) == (0, False)
+
+
+def test_a_node_that_remembers_what_it_was_made_as_is_ours_whatever_its_image_is_called(settings: Settings) -> None:
+    node = FakeNode(image=FOREIGN)
+    assert cluster.remove(settings, FakeEngine(test=node))
+    assert node.removed
+
+
+@pytest.mark.parametrize("source", ["build", "pull"])
+def test_the_image_of_a_half_made_node_is_known_as_ours_whatever_its_source(settings: Settings, source: str) -> None:
+    image = recipes.plan(settings, FakeEngine(), source).image("node")
+    assert cluster.remove(settings, FakeEngine(test=FakeNode(status="created", profile=None, image=image)))
 
 
 def test_a_new_node_gets_a_free_port_and_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,13 @@ def test_a_half_made_node_without_state_is_removed_too(host: Host) -> None:
     assert host.down() == ("cluster test",)
 
 
+def test_somebody_elses_cluster_of_that_name_is_refused_and_left_alone(host: Host) -> None:
+    foreign = host.engine.nodes[host.settings.node] = FakeNode(profile=None, image="kindest/node:v1.33.1")
+    with pytest.raises(UsageError, match="test-control-plane is not Slipway's"):
+        host.down()
+    assert not foreign.removed
+
+
 def test_another_instance_is_left_alone(host: Host) -> None:
     host.engine.nodes["other-control-plane"] = FakeNode()
     host.add("instances/other/kubeconfig")

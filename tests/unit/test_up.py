@@ -159,6 +159,14 @@ def test_an_instance_that_another_command_works_on_is_left_alone(world: World) -
     assert world.asked == []
 
 
+def test_a_name_that_somebody_elses_cluster_has_is_refused_before_anything_is_touched(world: World) -> None:
+    world.engine = FakeEngine(test=FakeNode(profile=None, image="kindest/node:v1.33.1"))
+    with pytest.raises(UsageError, match="container test-control-plane is not Slipway's: choose another --name"):
+        world.up()
+    assert (world.asked, world.works) == ([], [])
+    assert not world.settings.folder.exists()
+
+
 def test_a_new_instance_is_full_and_says_where_its_images_come_from_and_why(world: World) -> None:
     made = world.up()
     assert (made.profile, made.source, world.works) == ("full", "build", [("full", "build", True)])
