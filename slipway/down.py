@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slipway import agent, cluster, dockerd, engine, held, instance, registry
-from slipway.errors import UsageError
+from slipway import agent, cluster, dockerd, engine, held, instance, nodestore, recipes, registry
+from slipway.errors import SlipwayError, UsageError
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
 
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 
 # Seconds: it ends its compilers first.
 _COMPILER_TIMEOUT = 30.0
+
+# All that Slipway writes into its state folder, which may be a disk of the user's with other things on it. The last is what a
+# benchmark that was killed leaves.
+_WRITTEN = ("cache", "engine", "evidence", "instances", "tools", "trust.json", "trust.lock", "trust.new", "slipway-cold-*")
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ def _purge(settings: Settings, found: engine.Engine | None) -> list[str]:
     # What `up --tilt` has begun would fill again what is removed here.
     if held.end(settings.compiling, "what compiles Tilt", patience=_COMPILER_TIMEOUT):
         removed.append("what compiled Tilt")
+    _remove_stores(settings, found)  # while there is an image to do it with
     if found:
         if registry.remove(found):
             removed.append("registry")
@@ -94,10 +102,36 @@ def _purge(settings: Settings, found: engine.Engine | None) -> list[str]:
     if settings.home.is_dir():
         # While an engine that Slipway started still runs other people's containers, they need the shim that lies there.
         kept = dockerd.folder(settings) if dockerd.started(settings) else None
-        for path in settings.home.iterdir():
+        for path in _written(settings):
             if path != kept:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        if not kept:
+        with contextlib.suppress(OSError):  # it holds what is not ours, or is a disk of its own
             settings.home.rmdir()
         removed.append(str(settings.home))
     return removed
+
+
+def _written(settings: Settings) -> Sequence[Path]:
+    """What there is of Slipway's own in the state folder."""
+    return [path for name in _WRITTEN for path in settings.home.glob(name)]
+
+
+def _remove_stores(settings: Settings, found: engine.Engine | None) -> None:
+    """Remove what containerd unpacked for nodes, which belongs to root.
+
+    Raises:
+        CommandFailed: The engine cannot remove it either.
+        SlipwayError: This user may not remove it, and there is no engine that could.
+    """
+    stores = settings.cache / "store"
+    if settings.cache.is_symlink() or stores.is_symlink() or not stores.is_dir():  # a link goes alone, not what it leads to
+        return
+    if found:
+        nodestore.remove(found, stores, node_image=recipes.plan(settings, found, "build").image("node"))
+        return
+    try:
+        shutil.rmtree(stores)
+    except PermissionError as error:
+        raise SlipwayError(
+            f"{stores} belongs to root, and no Docker engine runs that could remove it. Run this again once one does."
+        ) from error

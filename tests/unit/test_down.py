@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from slipway import dockerd, down, engine, instance, names, registry
-from slipway.errors import UsageError
+from slipway import dockerd, down, engine, instance, names, nodestore, recipes, registry
+from slipway.errors import SlipwayError, UsageError
 from slipway.settings import ROOT, Settings
 from tests.unit.fake_cluster import FakeEngine, FakeNode
 from tests.unit.fakes import Screen
@@ -146,11 +149,56 @@ def test_purge_removes_the_folder_of_an_engine_that_was_stopped(host: Host) -> N
 def test_purge_does_not_follow_a_link_out_of_the_state_folder(host: Host, tmp_path: Path) -> None:
     elsewhere = tmp_path / "big-disk"
     elsewhere.mkdir()
-    (elsewhere / "mine").touch()
-    (host.home / "link").symlink_to(elsewhere)
+    (elsewhere / "store").mkdir()
+    (elsewhere / "store" / "mine").touch()
+    shutil.rmtree(host.home / "cache")
+    (host.home / "cache").symlink_to(elsewhere)
     host.down(purge=True)
-    assert (elsewhere / "mine").exists()
+    assert (elsewhere / "store" / "mine").exists()
     assert not host.home.exists()
+
+
+def test_purge_leaves_what_else_lies_in_the_state_folder(host: Host) -> None:
+    ours = ("cache/locks/a.lock", "engine/dockerd.log", "evidence/test-1/causes.txt", "tools/kind-1", "slipway-cold-x/cache/a")
+    for name in (*ours, "trust.lock", "trust.new", "photos/cache/1.jpg", "thesis.tex"):
+        host.add(name)
+    host.down(purge=True)
+    assert sorted(path.name for path in host.home.rglob("*")) == ["1.jpg", "cache", "photos", "thesis.tex"]
+
+
+def test_purge_is_content_with_a_state_folder_that_cannot_be_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(_: Path) -> None:
+        raise OSError(errno.EBUSY, "a disk of its own")
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    host.down(purge=True)
+    assert host.home.exists()
+
+
+def test_purge_has_the_engine_remove_stores_while_it_has_an_image_to_do_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(_: engine.Engine, folder: Path, *, node_image: str) -> None:
+        host.engine.calls.append(f"{folder.relative_to(host.home)} by {node_image}")
+        shutil.rmtree(folder)
+
+    host.add("cache/store/k/meta.db")
+    monkeypatch.setattr(nodestore, "remove", remove)
+    host.down(purge=True)
+    image = recipes.plan(host.settings, host.engine, "build").image("node")
+    assert host.engine.calls == [f"cache/store by {image}", "registry", "images", "engine"]
+
+
+def test_a_store_that_belongs_to_root_is_told_when_no_engine_can_remove_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(place: Path, *words: Any, **more: Any) -> None:
+        if place.name == "store":
+            raise PermissionError
+        rmtree(place, *words, **more)
+
+    rmtree = shutil.rmtree
+    host.add("cache/store/k/meta.db")
+    monkeypatch.setattr(engine, "find", lambda _: None)
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(SlipwayError, match=r"cache/store belongs to root.*once one does"):
+        host.down(purge=True)
 
 
 def test_an_instance_that_another_command_works_on_is_not_removed(host: Host) -> None:
