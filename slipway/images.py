@@ -120,11 +120,13 @@ def build(
     words += [f"--label={KEY_LABEL}={key}"] if key else []
     words += [f"--target={target}"] if target else []
     words += [] if cached else ["--no-cache"]
-    passed = {name: environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if environ.get(name)}
+    proxies = {name: environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if environ.get(name)}
+    told = {"SOURCE_DATE_EPOCH": str(EPOCH), **(arguments or {})}
     if not trusted:
-        passed = {name: proxy for name, proxy in passed.items() if "@" not in proxy}
-        passed["BUILDKIT_CACHE_MOUNT_NS"] = hashlib.sha256(dockerfile.read_bytes()).hexdigest()
-    told = {**passed, "SOURCE_DATE_EPOCH": str(EPOCH), **(arguments or {})}
+        proxies = {name: proxy for name, proxy in proxies.items() if "@" not in proxy}
+        told["BUILDKIT_CACHE_MOUNT_NS"] = hashlib.sha256(dockerfile.read_bytes()).hexdigest()
+    # Docker takes the value from its environment: what stands in a command line is read by everybody, and by evidence.
+    words += [f"--build-arg={name}" for name in sorted(proxies)]
     words += [f"--build-arg={name}={value}" for name, value in sorted(told.items())]
 
     def follow(line: str) -> None:
@@ -134,7 +136,7 @@ def build(
     with _secrets(environ, trusted=trusted) as secrets:
         words += [f"--secret=id={name},src={file}" for name, file in secrets.items()]
         # Newer clients would add a document on the build, with the time of day in it, to every image.
-        given = {**env, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+        given = {**env, **proxies, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
         hint = "" if trusted else foreign.WITHHELD
         shell.run([*words, context], env=given, timeout=BUILD_TIMEOUT, on_line=follow, hint=hint)
 

@@ -275,8 +275,16 @@ def test_the_file_with_the_package_index_is_gone_after_a_failed_build(builds: Bu
 
 def test_proxies_are_passed_on(builds: Builds) -> None:
     build(https_proxy="http://proxy:3128", UNRELATED="x")
-    assert "--build-arg=https_proxy=http://proxy:3128" in builds.words[0]
+    assert "--build-arg=https_proxy" in builds.words[0]
+    assert builds.env["https_proxy"] == "http://proxy:3128"
     assert not any("UNRELATED" in word for word in builds.words[0])
+
+
+def test_the_password_of_a_proxy_does_not_stand_in_the_command_line(builds: Builds) -> None:
+    build(HTTPS_PROXY="http://me:S3cret@proxy:3128")
+    assert "--build-arg=HTTPS_PROXY" in builds.words[0]
+    assert builds.env["HTTPS_PROXY"] == "http://me:S3cret@proxy:3128"
+    assert "S3cret" not in " ".join(builds.words[0])
 
 
 def test_a_context_is_put_together_and_gone_afterwards(tmp_path: Path) -> None:
@@ -337,7 +345,9 @@ def test_a_recipe_of_its_own_is_built_without_what_this_machine_knows(
     shop.build()
     assert "pip" not in builds.secrets
     assert "token" not in " ".join(builds.words[0])
-    assert "--build-arg=http_proxy=http://proxy:3128" in builds.words[0]
+    assert "--build-arg=http_proxy" in builds.words[0]
+    assert builds.env["http_proxy"] == "http://proxy:3128"
+    assert not any("https_proxy" in word for word in builds.words[0])
     cache = f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={hashlib.sha256(own.read_bytes()).hexdigest()}"
     assert cache in builds.words[0], "what it leaves in a cache is read by no other build"
     own.write_bytes((ROOT / "services" / "Dockerfile").read_bytes())
