@@ -14,6 +14,7 @@ import logging
 import os
 import shlex
 import signal
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,7 @@ Door = Task[Any]
 
 
 class Terminated(KeyboardInterrupt):
-    """Another program asked this one to end (SIGTERM); everything is ended as it is on Ctrl-C."""
+    """Another program asked this one to end (SIGTERM), or its terminal is gone (SIGHUP); all is ended as it is on Ctrl-C."""
 
 
 def door(
@@ -92,7 +93,10 @@ def _call(body: Callable[[], int | None], *, unfinished: str, code: int) -> int 
     from slipway.errors import SlipwayError
 
     _log_commands(os.environ.get("SLIPWAY_LOG", ""))
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    handlers: dict[signal.Signals, Callable[..., NoReturn]] = {signal.SIGTERM: _terminate}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is for what nohup starts
+        handlers[signal.SIGHUP] = _hang_up
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         return body()
     except SlipwayError as error:
@@ -107,10 +111,19 @@ def _call(body: Callable[[], int | None], *, unfinished: str, code: int) -> int 
         traceback.print_exc()  # a bug; the code that Python itself would exit with says something of its own here
         raise Exit(code=code) from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _hang_up(*_: object) -> NoReturn:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the shell says it once more, while all is being ended
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):  # nobody reads the terminal any more, and to write there would fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     raise Terminated
 
 

@@ -153,6 +153,50 @@ def test_a_request_to_end_is_treated_as_an_interrupt(capsys: pytest.CaptureFixtu
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+IN_A_TERMINAL = """
+import fcntl, os, signal, sys, termios, time
+from pathlib import Path
+from invoke.collection import Collection
+import cli
+
+def act(_):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGHUP)
+        print("ending", flush=True)
+        Path(sys.argv[1]).touch()
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+cli.Slipway(namespace=Collection(cli.door("Look")(act)), binary="./invoke").run(["./invoke", "act"])
+"""
+
+
+def test_a_terminal_that_is_closed_lets_a_task_end_what_it_began(tmp_path: Path) -> None:
+    terminal, inner = os.openpty()
+    words = [sys.executable, "-c", IN_A_TERMINAL, tmp_path / "tidy"]
+    process = subprocess.Popen(words, stdin=inner, stdout=inner, stderr=inner, cwd=cli.ROOT, start_new_session=True)
+    os.close(inner)
+    assert os.read(terminal, 100).strip() == b"begun"
+    os.close(terminal)
+    assert process.wait(timeout=30) == 143
+    assert (tmp_path / "tidy").exists()
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_what_nohup_started_outlives_its_terminal(ignored: bool) -> None:
+    wanted = signal.SIG_IGN if ignored else signal.SIG_DFL
+    before = signal.signal(signal.SIGHUP, wanted)
+    try:
+        during: list[object] = []
+        run("act", body=lambda: during.append(signal.getsignal(signal.SIGHUP)))
+        assert (during == [signal.SIG_IGN]) is ignored
+        assert signal.getsignal(signal.SIGHUP) == wanted
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_another_pythons_invoke_starts_again_by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[Path, list[str]]] = []
 
