@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slipway import agent, cluster, dockerd, engine, held, instance, nodestore, recipes, registry
-from slipway.errors import SlipwayError, UsageError
+from slipway.errors import SlipwayError, ToolMissing, UsageError
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
 
@@ -42,6 +42,7 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
 
     Raises:
         UsageError: Another instance still needs what `purge` would remove, or another command works on this one.
+        ToolMissing: An engine is there, which may run the instance, and does not let this user ask it.
     """
     others = [name for name in instances(settings) if name != settings.instance]
     if purge and others:
@@ -50,6 +51,8 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
             f"Run `./invoke down --name {others[0]}` first, or leave --purge out."
         )
     found = engine.find(settings)
+    if found is None and (why := engine.barred()):
+        raise ToolMissing(f"{why} Nothing was removed.")
     if found is None and settings.folder.is_dir():
         progress.note("no Docker engine runs. If the instance has a cluster in it, run this again once it does.")
     removed: list[str] = []

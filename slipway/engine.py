@@ -37,6 +37,9 @@ REQUEST_TIMEOUT = 600
 # The status with which the engine keeps an image that a container runs.
 _IN_USE = 409
 
+# How the system says that an engine is there and does not let this user in.
+_DENIED = "permission denied"
+
 # Docker's client can build with BuildKit by itself up to this version; newer ones need the buildx plugin.
 _LAST_OWN_BUILDKIT = 22
 
@@ -281,12 +284,18 @@ def refusal(facts: Machine) -> str:
     if place.chosen and not place.usual:
         start = "Start it, or choose another (unset DOCKER_HOST, `docker context use default`)."
         return f"{why[0].upper()}{why[1:]}; it is the one that {place.chosen} names. {start}"
-    if "permission denied" in why:
+    if _DENIED in why:
         return (
-            f"The engine at {place.url} refuses this user (permission denied). "
+            f"The engine at {place.url} refuses this user ({_DENIED}). "
             'Join its group: `sudo usermod -aG docker "$USER"`, then log in again.'
         )
     return dockerd.possible(facts)
+
+
+def barred() -> str:
+    """Why this user may not ask an engine that is there, and what to do; "" when one answers or none is there."""
+    why = refusal(machine.look())
+    return why if _DENIED in why else ""
 
 
 def _answers(settings: Settings) -> bool:
@@ -377,4 +386,16 @@ def _innermost(error: BaseException) -> str:
     return str(found[-1]).lower() if found else str(error).splitlines()[0]
 
 
-__all__ = ["Container", "Engine", "EngineError", "asking", "connect", "context_files", "credentials", "find", "ours", "refusal"]
+__all__ = [
+    "Container",
+    "Engine",
+    "EngineError",
+    "asking",
+    "barred",
+    "connect",
+    "context_files",
+    "credentials",
+    "find",
+    "ours",
+    "refusal",
+]

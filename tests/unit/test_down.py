@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slipway import dockerd, down, engine, instance, names, nodestore, recipes, registry
-from slipway.errors import SlipwayError, UsageError
+from slipway.errors import SlipwayError, ToolMissing, UsageError
 from slipway.settings import ROOT, Settings
 from tests.unit.fake_cluster import FakeEngine, FakeNode
 from tests.unit.fakes import Screen
@@ -44,6 +44,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
         return True
 
     monkeypatch.setattr(engine, "find", lambda _: made.engine)
+    monkeypatch.setattr(engine, "barred", lambda: "")
     monkeypatch.setattr(registry, "remove", remove)
     monkeypatch.setattr(dockerd, "started", lambda _: 0)
     return made
@@ -83,6 +84,18 @@ def test_state_without_a_node_or_an_engine_is_removed_too(host: Host, monkeypatc
     assert host.down(purge=True) == ("its state on this host", str(host.home))
     assert not host.home.exists()
     assert "run this again once it does" in host.screen.text
+
+
+def test_nothing_is_removed_while_an_engine_that_may_run_the_instance_refuses_this_user(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "find", lambda _: None)
+    monkeypatch.setattr(engine, "barred", lambda: "Join its group.")
+    for purge in (False, True):
+        with pytest.raises(ToolMissing, match=r"^Join its group\. Nothing was removed\.$"):
+            host.down(purge=purge)
+    assert host.settings.kubeconfig.exists()
+    assert (host.home / "cache" / "node" / "oci").exists()
 
 
 def test_a_half_made_node_without_state_is_removed_too(host: Host) -> None:

@@ -223,6 +223,20 @@ def test_an_engine_that_refuses_the_user_is_not_taken_for_none(monkeypatch: pyte
     assert "usermod -aG docker" in engine.refusal(machine.look())
 
 
+@pytest.mark.parametrize("chosen", ["", "unix:///colima.sock"])
+@pytest.mark.parametrize(
+    ("why", "barred"), [("permission denied", True), ("no such file or directory", False), ("connection refused", False)]
+)
+def test_only_an_engine_that_is_there_and_refuses_the_user_bars_it(
+    monkeypatch: pytest.MonkeyPatch, why: str, barred: bool, chosen: str
+) -> None:
+    nothing_answers(monkeypatch, why)
+    if chosen:
+        monkeypatch.setenv("DOCKER_HOST", chosen)
+    assert ("permission denied" in engine.barred()) is barred
+    assert bool(engine.barred()) is barred
+
+
 def test_no_engine_and_no_right_to_start_one_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nothing_answers(monkeypatch)
     monkeypatch.setattr(dockerd, "possible", lambda _: "Install it.")
