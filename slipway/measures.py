@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from slipway import names
 from slipway.prometheus import Alert, Alertmanager, NoAnswer, Prometheus, Sample, Series, matches
 
 # Environment and service.
@@ -115,7 +116,7 @@ def measure(prometheus: Prometheus, alertmanager: Alertmanager, *, pages: bool, 
             )
             for key in {*known, *numbers[RATE]}
         }
-        alerts = [dataclasses.replace(alert, silenced=matches(alert, quiet)) for alert in firing.result()]
+        alerts = [dataclasses.replace(alert, silenced=matches(alert, quiet)) for alert in firing.result() if not _at_work(alert)]
         alerts.sort(key=lambda alert: (alert.silenced, alert.severity != "critical", alert.since, alert.name))
         return Measured(
             traffic,
@@ -127,6 +128,11 @@ def measure(prometheus: Prometheus, alertmanager: Alertmanager, *, pages: bool, 
         )
     except NoAnswer as error:
         return Measured(trouble=str(error), unheard=unheard)
+
+
+def _at_work(alert: Alert) -> bool:
+    """Whether an alert is about somebody's work under way; Alertmanager is not told of it either."""
+    return names.LOCAL in (alert.labels.get("namespace"), alert.labels.get("environment"))
 
 
 def _key(of: Sample | Series) -> Key:

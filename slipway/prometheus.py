@@ -18,6 +18,9 @@ from slipway.ports import LOOPBACK
 # Seconds for one answer. What is asked here costs milliseconds; whoever waits longer looks at old news.
 TIMEOUT = 3.0
 
+# What the gateway answers for somebody who does not.
+_GATEWAYS = (502, 503, 504)
+
 
 class NoAnswer(SlipwayError):
     """Prometheus or Alertmanager does not answer, or not with what was asked for."""
@@ -173,7 +176,10 @@ class Prometheus(_Api):
         Raises:
             NoAnswer: It does not answer.
         """
-        return self.request("/query")[0] == 200
+        status = self.request("/query")[0]
+        if status in _GATEWAYS:
+            raise NoAnswer(f"{self.url} answers {status}. `./invoke status` looks further.")
+        return status == 200
 
     def _data(self, path: str, parameters: Mapping[str, str] | None) -> Any:
         answer = self.json(path, parameters)

@@ -88,7 +88,7 @@ def new_service(settings: Settings, name: str) -> Made:
             "./invoke push --to dev": "the pipeline brings it to dev of an instance that runs",
             "./invoke up": "a new instance runs it in every environment",
         },
-        f"git rm -r services/{name} && git commit -m 'Remove {name}'",
+        f"rm -r services/{name}",
     )
 
 
@@ -114,7 +114,9 @@ def show(made: Made, console: Console) -> None:
     for command, what in made.next.items():
         console.print(f"  {command:<{width}}   # {what}", markup=False)
     console.print(f"\nTo be rid of it again: {made.remove}", markup=False)
-    console.print("Push that too: wherever the commit comes, the pipeline retires the service.", markup=False)
+    console.print(
+        "Once committed, that is a change to commit and push: the pipeline retires the service wherever it comes.", markup=False
+    )
 
 
 def _taken(settings: Settings, name: str) -> str:
@@ -131,7 +133,7 @@ def _taken(settings: Settings, name: str) -> str:
         return why
     if name in map(names.migration, settings.services) or names.migration(name) in settings.services:
         return "the pods of a service's migrations are called that"
-    if (services / name).exists():
+    if any(path for path in (services / name).rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         return f"services/{name} is there already, though it has no main.py"
     # Its folder lies on the import path of every service, and the linters would take a module for the folder.
     if name.isidentifier() and (any(services.glob(f"*/{name}.py")) or name in _locked(services) or _is_module(name)):

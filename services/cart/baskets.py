@@ -34,7 +34,7 @@ MAX_LINES = 50
 
 MAX_QUANTITY = 99
 
-# Seconds. A server that is well answers in less than one thousandth; what calls this service waits for one second.
+# Seconds. A server that is well answers in less than one thousandth; what calls this service waits for 1.5 s.
 CONNECT, ANSWER, POOL = 0.3, 0.5, 0.3
 
 CONNECTIONS = 20

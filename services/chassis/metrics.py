@@ -23,6 +23,9 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+# What a service answers when it is at fault, or somebody whom it asks.
+FAILURES = (500, 502, 503, 504)
+
 # The route of a request that no route took: its path is the caller's invention, and must not become a label.
 UNMATCHED = "unmatched"
 
@@ -79,6 +82,11 @@ class Metrics:
             registry=self.registry,
         )
         build.labels(identity.service, identity.environment, identity.version, identity.commit, identity.digest).set(1)
+
+    def show_failures(self, method: str, route: str) -> None:
+        """Show from the start that no request to a route has failed: a counter that is not there yet hides its first step."""
+        for status in FAILURES:
+            self._requests.labels(method, route, str(status))
 
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""

@@ -137,7 +137,7 @@ class Ledger:
         return await self._one(FIND_BY_KEY, key)
 
     async def check(self) -> None:
-        """Return when orders can be read and written.
+        """Return when orders can be read, by tables of this version; whether one can be written only an order can tell.
 
         Raises:
             Unavailable: The database does not answer, or lacks what this version needs.

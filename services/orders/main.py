@@ -31,7 +31,7 @@ class OrdersConfig(Config):
 
     pool_size: int = Field(default=4, ge=1, le=50, description="The most connections to the database for requests.")
     database_seconds: float = Field(
-        default=0.8, gt=0, le=30, description="How long a request waits for the database; callers wait a second."
+        default=0.8, gt=0, le=30, description="How long a request waits for the database; callers wait longer (1.5 s)."
     )
 
 
@@ -76,6 +76,8 @@ def create(config: OrdersConfig, identity: Identity, *, environ: Mapping[str, st
         return document(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER)})
 
     app.add_exception_handler(Unavailable, away)
+
+    service.metrics.show_failures("POST", "/orders")  # an alert counts them
 
     @app.post("/orders", status_code=201, response_model=Order, responses=ANSWERS, openapi_extra={"parameters": [KEY_PARAMETER]})
     async def place_order(key: Annotated[str, Depends(idempotency_key)], draft: Draft) -> Response:

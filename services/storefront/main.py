@@ -72,6 +72,8 @@ def create(config: StorefrontConfig, identity: Identity, *, transport: Transport
 
     # Added to the app itself: each router between would match and be resolved twice for every request.
     add_web_api(service.app, shopping, page_size=config.page_size)
+    for route in ("/api/orders", "/checkout"):  # an alert counts them
+        service.metrics.show_failures("POST", route)
     add_pages(service.app, shopping, renderer, static, page_size=config.page_size, secure_cookies=config.secure_cookies)
     return service
 

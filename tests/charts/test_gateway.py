@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slipway.helm import ChartError
+from slipway.settings import ROOT
 from tests.charts.rendering import Object, container, only, pod_annotations, render, render_shape
 
 
@@ -140,8 +141,17 @@ def test_an_api_goes_through_unchanged_also_to_a_browser(host: str, path: str) -
 @pytest.mark.parametrize(("method", "accept"), [("GET", "*/*"), ("GET", ""), ("GET", "application/json"), ("POST", "text/html")])
 def test_who_wants_no_page_gets_what_there_always_was(method: str, accept: str) -> None:
     (wanted,) = re.findall(r'"~(.+)" 1;', config(built()))
-    assert re.search(wanted, "GET text/html,application/xhtml+xml,*/*;q=0.8")
-    assert not re.search(wanted, f"{method} {accept}")
+    for service in ("", "catalog"):
+        assert re.search(wanted, f"{service} GET text/html,application/xhtml+xml,*/*;q=0.8")
+        assert not re.search(wanted, f"{service} {method} {accept}")
+
+
+def test_the_storefront_has_pages_of_its_own_also_for_what_goes_wrong() -> None:
+    # The first expression that fits counts.
+    found = re.search(r'\$browser {\n\s+default "";\n\s+"~(.+)" "";\n\s+"~.+" 1;', config(built()))
+    assert found
+    assert re.search(found[1], "storefront GET text/html")
+    assert not re.search(found[1], "catalog GET text/html")
 
 
 @pytest.mark.parametrize(("host", "instead"), [("argocd", 500), ("prometheus", 500), ("git", 404), ("~", 404)])
@@ -192,6 +202,9 @@ def test_every_request_has_one_id_that_a_caller_may_choose() -> None:
     assert re.match(allowed, "3f1c-a.b_c")
     assert not re.match(allowed, 'a"b')
     assert not re.match(allowed, "a" * 129)
+    # Else the gateway would log one id, and the services another.
+    (taken,) = re.findall(r'_ACCEPTED = re.compile\(r"(.+)"\)', (ROOT / "services" / "chassis" / "context.py").read_text())
+    assert allowed == f"^{taken}$"
 
 
 def test_a_request_is_sent_once() -> None:

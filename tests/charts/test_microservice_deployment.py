@@ -75,7 +75,7 @@ def test_a_version_that_looks_like_something_else_stays_text(word: str) -> None:
 
 def test_a_service_may_have_a_name_that_yaml_takes_for_a_truth_value() -> None:
     objects = least(service="no", environment="on")
-    assert {item["metadata"]["name"] for item in objects} == {"no"}
+    assert {item["metadata"]["name"] for item in objects if item["kind"] != "ConfigMap"} == {"no"}
     assert variables(objects)["SLIPWAY_ENVIRONMENT"] == "on"
 
 
@@ -111,6 +111,17 @@ def test_the_configuration_lies_where_the_service_is_told() -> None:
     assert variables(objects)["SLIPWAY_CONFIG"] == f"{mount['mountPath']}/config.yaml"
     assert mount["readOnly"] is True
     assert list(only(objects, "ConfigMap")["data"]) == ["config.yaml"]
+
+
+def test_what_an_old_pod_was_told_is_there_until_no_pod_is_old() -> None:
+    # It may start again while the new version does not come up: another configuration is another object, and prunes last.
+    told = {level: least(config={"log_level": level}) for level in ("info", "debug")}
+    found = {level: only(objects, "ConfigMap")["metadata"]["name"] for level, objects in told.items()}
+    assert found["info"] != found["debug"]
+    assert found["info"] == only(least(config={"log_level": "info"}, replicas=3), "ConfigMap")["metadata"]["name"]
+    for level, objects in told.items():
+        (volume,) = [one for one in pod(objects)["volumes"] if one["name"] == "config"]
+        assert volume["configMap"]["name"] == found[level]
 
 
 def test_secrets_come_by_reference_in_the_order_given() -> None:

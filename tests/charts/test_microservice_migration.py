@@ -102,11 +102,10 @@ def test_it_and_what_it_needs_come_first_and_all_that_serves_later() -> None:
     } == {"-1"}
 
 
-def test_the_services_own_configuration_stays_until_the_migration_is_done() -> None:
-    # Pods of the old version may start again meanwhile, and must find what they know.
+def test_it_has_a_copy_of_the_services_configuration_which_comes_later() -> None:
     (volume,) = [volume for volume in pod()["volumes"] if volume["name"] == "config"]
     own = only(migrating(), "ConfigMap", volume["configMap"]["name"])
-    service = only(migrating(), "ConfigMap", "orders")
+    (service,) = [item for item in migrating() if item["metadata"]["name"].startswith("orders-config-")]
     assert own["metadata"]["name"] == job()["metadata"]["name"]
     assert own["data"] == service["data"]
     assert WAVE not in service["metadata"].get("annotations", {})

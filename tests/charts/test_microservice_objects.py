@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ def test_the_least_a_service_says_makes_these_objects() -> None:
 
 def test_every_object_is_named_after_the_service_and_lies_in_its_environment() -> None:
     objects = render_shape("microservice", "autoscaled")
-    assert {(item["metadata"]["name"], item["metadata"]["namespace"]) for item in objects} == {("storefront", "stage")}
+    assert {item["metadata"]["namespace"] for item in objects} == {"stage"}
+    assert {item["metadata"]["name"] for item in objects if item["kind"] != "ConfigMap"} == {"storefront"}
+    assert re.fullmatch(r"storefront-config-[0-9a-f]{8}", only(objects, "ConfigMap")["metadata"]["name"])
 
 
 def test_every_object_carries_the_same_labels() -> None:

@@ -264,6 +264,36 @@ def test_alerts_stay_in_alertmanager_unless_there_is_a_receiver() -> None:
     assert receivers(monitoring()) == [{"name": "people"}]
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({"namespace": "local", "environment": "local"}, False),
+        ({"namespace": "local"}, False),
+        ({"environment": "local"}, False),
+        ({"namespace": "local-path-storage"}, True),
+        ({"namespace": "prod", "environment": "prod"}, True),
+        ({}, True),
+    ],
+)
+def test_what_is_broken_in_local_calls_nobody(labels: dict[str, str], told: bool) -> None:
+    (rule,) = config(monitoring())["alerting"]["alert_relabel_configs"]
+    value = ";".join(labels.get(name, "") for name in rule["source_labels"])
+    assert rule["action"] == "drop"
+    assert (re.fullmatch(rule["regex"], value) is None) == told
+
+
+def test_who_is_told_that_a_service_is_down_is_told_why_all_the_same() -> None:
+    text = only(monitoring(), "ConfigMap", "alertmanager")["data"]["alertmanager.yaml"]
+    (rule,) = yaml.safe_load(text)["inhibit_rules"]
+    (names,) = re.findall(r'alertname =~ "(.+)"', rule["target_matchers"][0])
+    files = [yaml.safe_load(path.read_text()) for path in CHARTS.glob("monitoring/rules/*")]
+    alerts = {rule.get("alert") for file in files for group in file["groups"] for rule in group["rules"]}
+    assert set(names.split("|")) <= alerts
+    assert "MigrationFailed" not in names
+    # Each of them has these labels, by which it is the same service.
+    assert rule["equal"] == ["environment", "service"]
+
+
 def test_alerts_go_to_a_webhook() -> None:
     (receiver,) = receivers(render_shape("monitoring", "remote-basic"))
     assert receiver["webhook_configs"] == [{"url": "http://receiver.example/alerts"}]

@@ -180,6 +180,9 @@ def test_only_what_somebody_silenced_is_silenced(door: Door, manager: Alertmanag
 
 def test_links_lead_to_pages_only_where_there_are_some(door: Door, source: Prometheus) -> None:
     assert not source.pages()
+    door.says("/query", "it is starting", status=502)
+    with pytest.raises(NoAnswer, match="answers 502"):  # which says nothing of its pages
+        source.pages()
     door.says("/query", "<html>")
     assert source.pages()
     assert source.link('up{a="b c"}', pages=True).startswith(f"{source.url}/query?g0.expr=up%7Ba%3D%22b+c%22%7D&")
@@ -249,6 +252,13 @@ def test_without_alertmanager_alerts_are_shown_and_it_is_said_that_nobody_hears_
     seen = now(source, manager)
     assert [(found.name, found.silenced) for found in seen.alerts] == [("ServiceDown", False)]
     assert "answers 503" in seen.unheard
+
+
+@pytest.mark.parametrize("label", ["namespace", "environment"])
+def test_what_is_broken_in_local_is_nobodys_alert(world: Door, source: Prometheus, manager: Alertmanager, label: str) -> None:
+    others = {**FIRING, "labels": {**FIRING["labels"], label: "local"}}
+    world.says("/api/v1/alerts", {"status": "success", "data": {"alerts": [FIRING, others]}})
+    assert [alert.labels for alert in now(source, manager).alerts] == [LABELS]
 
 
 def test_the_worst_alerts_come_first_and_silenced_ones_last(world: Door, source: Prometheus, manager: Alertmanager) -> None:

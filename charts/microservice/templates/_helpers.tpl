@@ -70,6 +70,14 @@ The service's configuration as the file it reads.
 {{- end -}}
 
 {{/*
+The name of that file's ConfigMap. It goes with the content: pods of the old version may start again while the new one does not come up,
+and must find what they know. The old one goes when nothing of it is left.
+*/}}
+{{- define "microservice.configName" -}}
+{{- printf "%s-config-%s" .Values.service (include "microservice.config" . | sha256sum | trunc 8) | quote -}}
+{{- end -}}
+
+{{/*
 Whom a pod may talk to.
 */}}
 {{- define "microservice.egress" -}}

@@ -68,6 +68,11 @@ def test_an_order_is_accepted_and_found(shop: TestClient, place: Place) -> None:
     assert shop.get("/orders", params={"idempotency_key": "key-of-ada"}).json() == order
 
 
+def test_failures_are_counted_from_the_first_one(start: Start, url: str) -> None:
+    for status in (500, 502, 503, 504):
+        assert metric(start(url), f'http_requests_total{{method="POST",route="/orders",status="{status}"}}') == 0
+
+
 def test_nobody_on_the_way_keeps_an_order(shop: TestClient, place: Place) -> None:
     placed = place(shop, "key-of-ada")
     answers = [

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from chassis.wire import Request, Unsent
 from storefront.test.backstage import SILENCE, Backstage, Misfortune
+from storefront.test.conftest import Shop
 
 CART = "cart-0123456789abcdef"
 KEY = "key-00000001"
@@ -27,6 +28,13 @@ def filled(backstage: Backstage) -> Backstage:
 def place(program: TestClient, *, key: str = KEY, name: str = "Ada", cart: str = CART, **more: Any) -> httpx2.Response:
     body = {"cart_id": cart, "customer": {"name": name}, **more}
     return program.post("/api/orders", json=body, headers={"Idempotency-Key": key})  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("route", ["/api/orders", "/checkout"])
+def test_failures_are_counted_from_the_first_one(made: Shop, route: str) -> None:
+    told = made.metrics.text().decode()
+    for status in (500, 502, 503, 504):
+        assert f'http_requests_total{{method="POST",route="{route}",status="{status}"}} 0.0' in told
 
 
 def test_what_is_put_into_a_cart_is_asked_for_once(program: TestClient, filled: Backstage) -> None:
