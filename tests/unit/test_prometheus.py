@@ -256,7 +256,7 @@ def test_without_alertmanager_alerts_are_shown_and_it_is_said_that_nobody_hears_
 
 @pytest.mark.parametrize("label", ["namespace", "environment"])
 def test_what_is_broken_in_local_is_nobodys_alert(world: Door, source: Prometheus, manager: Alertmanager, label: str) -> None:
-    others = {**FIRING, "labels": {**FIRING["labels"], label: "local"}}
+    others = {**FIRING, "labels": {**LABELS, label: "local"}}
     world.says("/api/v1/alerts", {"status": "success", "data": {"alerts": [FIRING, others]}})
     assert [alert.labels for alert in now(source, manager).alerts] == [LABELS]
 
