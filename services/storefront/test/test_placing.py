@@ -9,9 +9,10 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+import main
 from chassis.wire import Request, Unsent
 from storefront.test.backstage import SILENCE, Backstage, Misfortune
-from storefront.test.conftest import Shop
+from storefront.test.conftest import IDENTITY, STAGE
 
 CART = "cart-0123456789abcdef"
 KEY = "key-00000001"
@@ -31,8 +32,8 @@ def place(program: TestClient, *, key: str = KEY, name: str = "Ada", cart: str =
 
 
 @pytest.mark.parametrize("route", ["/api/orders", "/checkout"])
-def test_failures_are_counted_from_the_first_one(made: Shop, route: str) -> None:
-    told = made.metrics.text().decode()
+def test_failures_are_counted_from_the_first_one(route: str) -> None:
+    told = main.create(main.StorefrontConfig(), IDENTITY, transport=STAGE).metrics.text().decode()
     for status in (500, 502, 503, 504):
         assert f'http_requests_total{{method="POST",route="{route}",status="{status}"}} 0.0' in told
 
