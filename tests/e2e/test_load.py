@@ -194,7 +194,6 @@ def test_a_bad_build_fails(instance: Instance, fault: dict[str, object], seconds
 ROLL = ("--during", "rollout", "--env", "dev", "--rate", "4", "--duration", "90")
 
 
-@pytest.mark.long
 def test_customers_notice_nothing_of_a_roll_out(instance: Instance) -> None:
     made = loading.trusted(lambda: loading.load(instance, *ROLL), each=loading.lossless)
     assert (made.verdict.outcome, made.code) == (PASS, 0), made.why
