@@ -126,9 +126,10 @@ def _release(pipeline: Access, asked: Asked, source: str, progress: Progress) ->
     with progress.phase(f"Tag the images {lock.release[1:]}") as phase:
         images = releases.alias(lock, [record.service for record in wanted])
         phase.say(f"{len(images)} images, none built")
-    # A line that lives on has no branch to be finished: what prod runs of it is tagged at once.
+    # A line that lives on has no branch to be finished: what prod runs of it is tagged at once, a part as well: the next push
+    # must be another release.
     lives_on = releases.lives_on(pipeline.settings, lock)
-    if whole and lives_on:
+    if lives_on:
         with progress.phase(f"Tag {lock.release}"):
             releases.tag(pipeline.settings, lock)
     finish = f"./invoke release.finish {lock.release[1:]} --user {_merger(pipeline.settings)}"

@@ -68,6 +68,23 @@ def test_a_push_to_main_is_in_stage_by_itself_and_prod_by_dispatch_after_somebod
     assert released(trunk, "prod") == {"v0.1.0"}
 
 
+def test_after_a_part_of_a_release_reached_prod_the_next_push_is_the_next_release_and_the_rest_may_follow(trunk: World) -> None:
+    first = trunk.change("main", {CATALOG: "a: 2\n"})
+    releases.approve(trunk.settings, "v0.2.0", user="lead")
+    asked = promoting.Asked("prod", services=("catalog",), user="developer")
+    part = promoting.promote(trunk.settings, asked, progress=trunk.progress)
+    assert part.next == "./invoke promote prod --release v0.2.0"
+    assert released(trunk, "prod") == {"v0.1.0", "v0.2.0"}
+    assert git.refs(trunk.open(trunk.settings).app)["refs/tags/v0.2.0"] == first
+    trunk.change("main", {CATALOG: "a: 3\n"})
+    assert released(trunk, "stage") == {"v0.3.0"}
+    to_prod(trunk, release="v0.2.0")
+    assert released(trunk, "prod") == {"v0.2.0"}
+    releases.approve(trunk.settings, "v0.3.0", user="lead")
+    to_prod(trunk)
+    assert released(trunk, "prod") == {"v0.3.0"}
+
+
 def test_a_merge_lands_on_main_and_says_what_comes_next(trunk: World) -> None:
     tip = trunk.change(BRANCH, {CATALOG: "a: 2\n"})
     made = merging.merge(trunk.settings, BRANCH, user="developer", progress=trunk.progress)
