@@ -46,7 +46,6 @@ _HELM = "/usr/local/bin/helm"
 # Files whose change means another container.
 _KEY_LABEL = "slipway.dev/runner"
 _ALWAYS: Any = {"Name": "unless-stopped"}
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 _BEAT = "beat.json"
 
@@ -258,7 +257,7 @@ def _options(settings: Settings, engine: Engine) -> dict[str, Any]:
         "PYTHONPATH": _CODE,
         "HOME": _HOME,
         "DOCKER_HOST": f"unix://{socket}" if socket else engine.address.url,
-        **{name: os.environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if os.environ.get(name)},
+        **images.proxies(os.environ),
         **{variable: f"{_OWN}/{variable.lower()}" for variable in _own_files(settings)},
     }
     # Everything lies under the same path as on the host, so that a path means the same in both.

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from slipway import freezer, kind, names, ports, registry
+from slipway import freezer, images, kind, names, ports, registry
 from slipway.engine import Engine, EngineError, asking, ours
 from slipway.errors import SlipwayError, UsageError
 from slipway.instance import Facts
@@ -37,7 +37,6 @@ _FACTS = "/kind/slipway.json"
 # What the node's kubelet does before it starts pods: rules do not outlive the node's stop.
 _KUBELET_DROP_IN = "/etc/systemd/system/kubelet.service.d/20-slipway.conf"
 
-_PROXIES = ("http_proxy", "https_proxy")
 # What a node, which gets the proxies of whoever makes it, reaches without one.
 _DIRECT = ("localhost", "127.0.0.1", registry.CONTAINER)
 
@@ -200,9 +199,10 @@ def past_proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
     Args:
         environ: The user's, whose own exceptions are kept.
     """
-    if not any(environ.get(name) for name in (*_PROXIES, *map(str.upper, _PROXIES))):
+    named = images.proxies(environ)
+    own = [named.pop(name) for name in ("NO_PROXY", "no_proxy") if name in named]
+    if not named:
         return {}
-    own = [environ[name] for name in ("NO_PROXY", "no_proxy") if environ.get(name)]
     direct = ",".join(dict.fromkeys([*own, *_DIRECT]))
     return {"NO_PROXY": direct, "no_proxy": direct}
 

@@ -224,7 +224,7 @@ def touched(remote: git.Remote, entries: Iterable[Entry]) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="slipway-gitops-") as folder:
         tree = Path(folder, "tree")
         git.clone(remote, tree, branch=BRANCH)
-        found = {entry.record.service: git.log(tree, "HEAD", paths=[_place(entry)], limit=1) for entry in entries}
+        found = {entry.record.service: git.log(tree, "HEAD", paths=[entry.folder], limit=1) for entry in entries}
     return {service: commits[0].sha for service, commits in found.items() if commits}
 
 
@@ -244,12 +244,12 @@ def brought(remote: git.Remote, wanted: Sequence[Entry]) -> Published:
     with tempfile.TemporaryDirectory(prefix="slipway-gitops-") as folder:
         tree = Path(folder, "tree")
         there = _clone(remote, tree)
-        places = [_place(entry) for entry in wanted if there.get(entry.record.key) == entry]
+        places = [entry.folder for entry in wanted if there.get(entry.record.key) == entry]
         if not places:
             return Published(there.commit, made=False)
         last = git.log(tree, "HEAD", paths=places, limit=1)[0]
         own = [entry for entry in there.values() if entry.record.environment == environment]
-        wrote = tuple(entry for entry in own if git.log(tree, "HEAD", paths=[_place(entry)], limit=1)[0].sha == last.sha)
+        wrote = tuple(entry for entry in own if git.log(tree, "HEAD", paths=[entry.folder], limit=1)[0].sha == last.sha)
         if not last.parents:
             return Published(last.sha, True, entries=wrote, trailers=last.trailers)
         former, before = Path(folder, "former"), last.parents[0]
@@ -346,10 +346,6 @@ def begin(
         except git.PushConflict:  # another `up` was faster
             return None
         return Published(made, made=True, entries=tuple(first), trailers=trailers)
-
-
-def _place(entry: Entry) -> str:
-    return f"envs/{entry.record.environment}/{entry.record.service}"
 
 
 def _clone(remote: git.Remote, tree: Path, *, depth: int | None = None) -> There:

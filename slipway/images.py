@@ -120,13 +120,13 @@ def build(
     words += [f"--label={KEY_LABEL}={key}"] if key else []
     words += [f"--target={target}"] if target else []
     words += [] if cached else ["--no-cache"]
-    proxies = {name: environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if environ.get(name)}
+    passed = proxies(environ)
     told = {"SOURCE_DATE_EPOCH": str(EPOCH), **(arguments or {})}
     if not trusted:
-        proxies = {name: proxy for name, proxy in proxies.items() if "@" not in proxy}
+        passed = {name: proxy for name, proxy in passed.items() if "@" not in proxy}
         told["BUILDKIT_CACHE_MOUNT_NS"] = hashlib.sha256(dockerfile.read_bytes()).hexdigest()
     # Docker takes the value from its environment: what stands in a command line is read by everybody, and by evidence.
-    words += [f"--build-arg={name}" for name in sorted(proxies)]
+    words += [f"--build-arg={name}" for name in sorted(passed)]
     words += [f"--build-arg={name}={value}" for name, value in sorted(told.items())]
 
     def follow(line: str) -> None:
@@ -136,7 +136,7 @@ def build(
     with _secrets(environ, trusted=trusted) as secrets:
         words += [f"--secret=id={name},src={file}" for name, file in secrets.items()]
         # Newer clients would add a document on the build, with the time of day in it, to every image.
-        given = {**env, **proxies, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+        given = {**env, **passed, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
         hint = "" if trusted else foreign.WITHHELD
         shell.run([*words, context], env=given, timeout=BUILD_TIMEOUT, on_line=follow, hint=hint)
 
@@ -348,6 +348,11 @@ def bill(reference: str) -> str:
 def _content(file: Path) -> tuple[bool, str]:
     with file.open("rb") as source:
         return os.access(file, os.X_OK), hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxies that an environment names, and what goes past them, as they are spelt there."""
+    return {name: environ[name] for name in (*_PROXIES, *map(str.upper, _PROXIES)) if environ.get(name)}
 
 
 def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:

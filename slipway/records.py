@@ -85,13 +85,17 @@ class Entry:
     manifests: Sequence[Mapping[str, Any]]
 
     @property
+    def folder(self) -> str:
+        """Where it lies in its repository."""
+        return f"envs/{self.record.environment}/{self.record.service}"
+
+    @property
     def files(self) -> dict[str, bytes]:
         """The three files by path; the same bytes for the same entry, always."""
-        folder = f"envs/{self.record.environment}/{self.record.service}"
         return {
-            f"{folder}/record.yaml": dump([asdict(self.record)]),
-            f"{folder}/values.yaml": dump([self.values]),
-            f"{folder}/manifests.yaml": dump(self.manifests),
+            f"{self.folder}/record.yaml": dump([asdict(self.record)]),
+            f"{self.folder}/values.yaml": dump([self.values]),
+            f"{self.folder}/manifests.yaml": dump(self.manifests),
         }
 
 

@@ -17,8 +17,6 @@ from slipway.settings import Settings
 
 RUN = "run.json"
 
-PROFILES = Path("loadtests", "profiles.yaml")
-
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -91,7 +89,9 @@ def objection(settings: Settings, run: Run, gate: policy.Gate) -> str:
         UsageError: The profiles cannot be read.
     """
     target, changed, wanted = run.target, run.change.kind if run.change else "", gate.after
-    standard = plan.make(profiles.find(settings.root / PROFILES, run.plan.profile), Asked(target.environment, run.plan.profile))
+    standard = plan.make(
+        profiles.find(settings.root / profiles.FILE, run.plan.profile), Asked(target.environment, run.plan.profile)
+    )
     against = {
         f"its verdict is {run.verdict.outcome}": run.verdict.outcome != PASS,
         "its generator was on the host, which is a look and no proof": target.local,

@@ -153,13 +153,13 @@ def _replaced(seen: Evidence, kind: str) -> Iterator[Found]:
     """What changes an environment replaces pods, a roll-out those of each service: else customers had nothing to notice."""
     before, after = ({(pod.service, pod.name) for pod in pods} for pods in (seen.pods.before, seen.pods.after))
     others = {service for service, _ in before ^ after}
-    wanted = sorted(seen.target.digests) if kind == "rollout" else ["some service"]
-    same = [service for service in wanted if service not in others] if kind == "rollout" else wanted[: not others]
+    every = kind == "rollout"
+    same = sorted(set(seen.target.digests) - others)
     yield found(
         "changed",
-        f"the {kind} replaced pods of {named(wanted)}",
+        f"the {kind} replaced pods of {'each' if every else 'some'} service",
         len(others),
-        not same,
+        not same if every else bool(others),
         f"the {kind} replaced no pod of {named(same)}: nothing is proven of it",
         source="pods.before, pods.after",
     )

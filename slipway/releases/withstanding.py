@@ -32,7 +32,7 @@ def withstood(access: Access, result: LoadResult, *, rules: Mapping[str, str], t
         Uncounted: The rules are not the release's.
         PushRefused: The Git server's rules forbid it.
     """
-    mirror = access.fetch()
+    mirror = gitops.patiently(access.app, access.fetch)
 
     def edit(there: gitops.There) -> gitops.Commit:
         lock = state.read(there).lock(result.lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -96,6 +97,11 @@ class Sight:
         mine = {name: seen for name, seen in self.written.items() if name.split("/")[0] in environments}
         theirs = {name: seen for name, seen in later.written.items() if name.split("/")[0] in environments}
         return {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
+
+
+def service_of(name: str) -> str:
+    """The service whose object that is, by its name in a sight: a ConfigMap's ends with what its content goes by."""
+    return re.sub(r"-config-[0-9a-f]{8}$", "", name.split("/")[2])
 
 
 def look(instance: Instance) -> Sight:

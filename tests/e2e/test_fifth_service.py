@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from dataclasses import dataclass
 
@@ -91,7 +90,7 @@ def test_it_runs_in_dev_with_records_that_the_pipeline_made(fifth: Fifth) -> Non
 def test_nothing_else_notices(instance: Instance, fifth: Fifth) -> None:
     everywhere = instance.settings.environments
     assert fifth.before.moved(fifth.made, everywhere) == set()
-    changed = {re.sub(r"-config-[0-9a-f]{8}$", "", name.split("/")[2]) for name in fifth.before.changed(fifth.made, everywhere)}
+    changed = {ledger.service_of(name) for name in fifth.before.changed(fifth.made, everywhere)}
     assert changed == {fifth.name}
     assert {key: record for key, record in fifth.made.records.items() if key[1] != fifth.name} == dict(fifth.before.records)
     assert fifth.made.commits["gitops-prod"] == fifth.before.commits["gitops-prod"]

@@ -13,7 +13,7 @@ from slipway.load.model import FAIL, INVALID, Asked, Change, Host, Run
 from slipway.settings import Settings, load
 from tests.unit import loads
 
-STANDARD = plan.make(profiles.find(load().root / keeping.PROFILES, "smoke"), Asked("stage", "smoke"))
+STANDARD = plan.make(profiles.find(load().root / profiles.FILE, "smoke"), Asked("stage", "smoke"))
 
 
 def run(name: str = "20270115-080000-ab12", **more: object) -> Run:
