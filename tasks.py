@@ -520,6 +520,7 @@ LOAD = FLAGS | {
     "keep": "leave the test's carts and orders there",
     "node_selector": "where the generator runs, as a node's label: KEY=VALUE (default: anywhere)",
     "workers": "processes that send, spread over the nodes there are (default: the profile's)",
+    "from_instance": "send from the cluster of another instance on this machine (default: the one under test)",
     "local": "send from this host through the mapped port: a quick look, and no proof",
     "profile": "smoke (default), average, stress, spike, soak, breakpoint, or steady (default with --during)",
     "rate": "journeys per second at the profile's highest (default: the profile's)",
@@ -543,6 +544,7 @@ def load(
     duration: float = 0.0,
     workers: int = 0,
     node_selector: str = "",
+    from_instance: str = "",
     during: str = "",
     keep: bool = False,
     user: str = "",
@@ -555,7 +557,8 @@ def load(
 
     chosen = profile or (load.PROFILE if during else "smoke")
     how = load.Asked(env, chosen, release, local, rate, duration, during=during, keep=keep, user=cli.user(user))
-    made = load.load(settings.load(name), replace(how, workers=workers, nodes=node_selector), progress=Progress())
+    how = replace(how, workers=workers, nodes=node_selector, sender=from_instance)
+    made = load.load(settings.load(name), how, progress=Progress())
     cli.answer(made, json=json, show=load.show_made)
     return made.code
 

@@ -57,6 +57,7 @@ def _settings(run: Run) -> Mapping[str, Any]:
         "workers": told.workers,
         "environment": run.target.environment,
         "local": run.target.local,
+        "sent from": run.target.sender or "its own cluster",
         "during": run.change.kind if run.change else "nothing",
         "cores": run.host.cores,
         "processor": run.host.model,

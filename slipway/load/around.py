@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from slipway import gitops, kube, machine, names
+from slipway import gitops, machine
 from slipway.access import Access
 from slipway.errors import SlipwayError
 from slipway.load.model import ENVIRONMENT_CODE, Asked, Host, Target
@@ -23,8 +23,13 @@ class NothingThere(SlipwayError):
     exit_code = ENVIRONMENT_CODE
 
 
-def target(access: Access, asked: Asked) -> Target:
+def target(access: Access, asked: Asked, addresses: Mapping[str, str]) -> Target:
     """What Git says must run in the environment, and where it answers.
+
+    Args:
+        access: The instance.
+        asked: What somebody asked for.
+        addresses: Where each service answers, from where it is asked.
 
     Raises:
         NothingThere: The instance has no such environment, or Git says that something else runs there.
@@ -55,24 +60,12 @@ def target(access: Access, asked: Asked) -> Target:
         environment=environment,
         release=release,
         lock=lock,
-        addresses=addresses(access, asked),
+        addresses=addresses,
         digests={service: records[service].digest for service in settings.services},
         commit=commit,
         local=asked.local,
+        sender=asked.sender,
     )
-
-
-def addresses(access: Access, asked: Asked) -> Mapping[str, str]:
-    """Where each service answers: inside the cluster, or at the one port that the host maps to the gateway."""
-    if asked.local:
-        return dict.fromkeys(access.settings.services, f"http://127.0.0.1:{access.port}")
-    return {service: f"http://{service}.{asked.environment}.svc.cluster.local" for service in access.settings.services}
-
-
-def hosts(access: Access, asked: Asked) -> Mapping[str, str]:
-    """What each service is called in a request, where that is not its address."""
-    named = {service: names.host_name(service, asked.environment) for service in access.settings.services}
-    return named if asked.local else {}
 
 
 def host() -> Host:
@@ -92,11 +85,6 @@ def tools(settings: Settings, image: str) -> Mapping[str, str]:
         "prometheus": str(pinned["prometheus"]),
         "python": platform.python_version(),
     }
-
-
-def admin(settings: Settings) -> kube.Kube:
-    """The cluster, as its administrator: the generator is nobody's delivery."""
-    return kube.Kube(settings.kubeconfig, settings.context)
 
 
 def _same(values: Iterable[str]) -> str:

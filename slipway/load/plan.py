@@ -138,6 +138,7 @@ def comparable(plan: Plan, target: Target, host: Host, tools: Mapping[str, str])
         "workers": plan.workers,
         "environment": target.environment,
         "local": target.local,
+        "sender": target.sender,
         "cores": host.cores,
         "processor": host.model,
         "generator": tools.get("generator"),

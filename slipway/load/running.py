@@ -21,6 +21,7 @@ from slipway.load import (
     generator,
     keeping,
     measuring,
+    origin,
     pods,
     profiles,
     thresholds,
@@ -34,12 +35,6 @@ from slipway.progress import Phase, Progress
 from slipway.prometheus import NoAnswer, Prometheus, Series
 from slipway.settings import Settings
 
-_LOCAL = (
-    "The generator runs on this host: every request goes through the one mapped port and the gateway, which the services' own "
-    "customers in the cluster do not use, and the host's Python sends beside everything else. A look, and no proof: no release "
-    "passes by it."
-)
-
 
 @dataclass(frozen=True)
 class Place:
@@ -47,6 +42,7 @@ class Place:
 
     access: Access
     kube: Kube
+    origin: origin.Origin
     prometheus: Prometheus
     target: Target
     plan: Plan
@@ -99,8 +95,8 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
             if not before:
                 raise Environmental(f"nothing runs in {asked.environment}. `./invoke status` says why.")
             phase.say(f"{len(before)} pods of {place.target.release or place.target.commit[:9]} in {asked.environment}")
-        if asked.local:
-            progress.note(_LOCAL)
+        if place.origin.note:
+            progress.note(place.origin.note)
         machine = around.host()
         with progress.phase("load generator") as phase:
             image = "on the host" if asked.local else place.access.plan.make("load", place.access.registry, phase)
@@ -176,14 +172,16 @@ def _look(settings: Settings, asked: Asked) -> Place:
     limits = thresholds.load(file, asked.environment, environments=settings.environments, services=endpoints)
     try:
         found = access.open(settings)
+        source = origin.find(found, asked)
     except UsageError as error:  # there is no instance, or it does not run
         raise Environmental(str(error)) from error
     prometheus = Prometheus(names.url("prometheus", port=found.port), timeout=measuring.TIMEOUT)
     return Place(
         found,
-        around.admin(settings),
+        origin.admin(settings),
+        source,
         prometheus,
-        around.target(found, asked),
+        around.target(found, asked, source.addresses),
         plan,
         nodes,
         during.strict(limits) if asked.during else limits,
@@ -202,15 +200,15 @@ def _send(place: Place, asked: Asked, identifier: str, *, image: str, phase: Pha
 
     folder = keeping.folder(place.settings, identifier)
     folder.mkdir(parents=True, exist_ok=True)
-    hosts = around.hosts(place.access, asked)
+    hosts = place.origin.hosts
     order = planning.order(place.plan, identifier, place.target.addresses, hosts=hosts, keep=asked.keep)
-    if asked.local:
+    if place.origin.kube is None:
         client = generator.on_host(
             place.settings, run=identifier, order=order, plan=place.plan, folder=folder, on_second=on_second, phase=phase
         )
     else:
         client = generator.in_cluster(
-            place.kube,
+            place.origin.kube,
             place.settings,
             helm_program=place.access.helm,
             image=image,

@@ -40,6 +40,8 @@ def show(run: Run, console: Console, report: Path | None = None) -> None:
     console.print(figures.headline(run), markup=False)
     if target.local:
         console.print("The generator was on the host: a look, and no proof. It shares the services' way in, and their cores.")
+    if target.sender:
+        console.print(f"The generator was in the cluster of {target.sender}: customers came through the gateway.", markup=False)
     if changed := figures.changed(run):
         console.print(f"Meanwhile  {changed}", markup=False)
     for reason in run.verdict.reasons[:_MOST]:

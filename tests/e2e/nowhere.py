@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
-from slipway.load import around, running
+from slipway.load import origin, running
 from slipway.load.model import Asked, to_json
 from slipway.progress import Progress
 from slipway.settings import load
@@ -16,7 +17,9 @@ ADDRESS = "http://127.0.0.1:9"
 def main(instance: str) -> None:
     """Test dev, as somebody would who has every address wrong."""
     settings = load(instance)
-    around.addresses = lambda access, asked: dict.fromkeys(access.settings.services, ADDRESS)
+    right = origin.find
+    wrong = dict.fromkeys(settings.services, ADDRESS)
+    origin.find = lambda there, asked: replace(right(there, asked), addresses=wrong)
     print(to_json(running.run(settings, Asked("dev", rate=4, duration=5), Progress())))
 
 

@@ -12,8 +12,11 @@ import pytest
 
 from slipway import registry
 from slipway.engine import Container, connect
+from slipway.load.generator import NAMESPACE
+from slipway.load.model import PASS
 from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, wait_for
+from tests.e2e import loading
 from tests.e2e.conftest import COMMAND_TIMEOUT, Instance, fetch
 
 # A shell makes programs in its background ignore Ctrl-C, and so all that they start; these words undo that.
@@ -54,6 +57,25 @@ def test_a_minimal_instance_holds_one_environment_and_no_monitoring(second: Inst
     seen = second.json("status")
     assert {row["environment"] for row in seen["services"]} == {"dev"}
     assert "monitoring" not in {part["namespace"] for part in seen["platform"]}
+
+
+def test_another_cluster_s_load_is_judged_and_booked_as_the_cluster_s_own(instance: Instance, second: Instance) -> None:
+    """All that the generator needs comes to the other cluster, and nothing of it stays there."""
+    name = second.settings.instance
+    assert second.kube.get("Namespace", NAMESPACE) is None
+    words = ("--from-instance", name, "--env", "dev", "--rate", str(loading.RATE), "--duration", "15")
+    made = loading.trusted(lambda: loading.load(instance, *words))
+    assert (made.verdict.outcome, made.code) == (PASS, 0), made.why
+    assert made.run.target.sender == name
+    assert made.run.books.found == made.run.books.sampled > 0
+    assert made.run.books.order_rows == made.run.client.orders_accepted > 0
+    assert second.kube.get("Namespace", NAMESPACE)
+
+    def gone() -> Ready[None] | Pending:
+        left = [pod["metadata"]["name"] for pod in loading.pods(second, loading.WORKER)]
+        return Pending(f"{', '.join(left)} is still there") if left else Ready(None)
+
+    wait_for("the generator's pods to be gone", gone, timeout=COMMAND_TIMEOUT)
 
 
 def test_another_profile_for_a_running_instance_is_refused(second: Instance) -> None:

@@ -142,6 +142,7 @@ def test_a_machine_is_told_the_answer_by_the_exit_code(answer: str, code: int) -
         (lambda run: replace(run, host=replace(run.host, model="another")), "processor a processor and another"),
         (lambda run: replace(run, tools={**run.tools, "locust": "9"}), "locust 2.47.0 and 9"),
         (lambda run: replace(run, tools={**run.tools, "generator": "load:2"}), "generator None and load:2"),
+        (lambda run: replace(run, target=replace(run.target, sender="b")), "sent from its own cluster and b"),
         (lambda run: replace(run, change=None), "during promotion and nothing"),
         (lambda run: replace(run, pods=Pods(loads.pods()[1:], (), ())), "pods of cart 2 and 1"),
         (lambda run: replace(run, pods=replace(run.pods, limits={"cart": 0.5})), "limit of cart in cores None and 0.5"),

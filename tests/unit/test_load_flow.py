@@ -13,7 +13,7 @@ import urllib3.exceptions
 
 from slipway.errors import SlipwayError, UsageError
 from slipway.kube import KubeError
-from slipway.load import around, books, changing, counters, data, during, generator, keeping, measuring, running
+from slipway.load import books, changing, counters, data, during, generator, keeping, measuring, origin, running
 from slipway.load.changing import Changing
 from slipway.load.model import ENVIRONMENT_CODE, FAIL, INVALID, PASS, Asked, Client, Pod, Run, Second
 from slipway.promotion import Refused
@@ -92,7 +92,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     access = SimpleNamespace(
         settings=made.settings, plan=SimpleNamespace(make=lambda *_: "image"), registry=None, helm=Path("helm")
     )
-    place = running.Place(access, kube, None, loads.TARGET, loads.PLAN, {}, loads.LIMITS, loads.RULES)  # type: ignore[arg-type]
+    here = origin.Origin(loads.TARGET.addresses, {}, kube)  # type: ignore[arg-type]
+    place = running.Place(access, kube, here, None, loads.TARGET, loads.PLAN, {}, loads.LIMITS, loads.RULES)  # type: ignore[arg-type]
     monkeypatch.setattr(running.Place, "pods", lambda _: made.pods())
     monkeypatch.setattr(running, "_look", lambda *_: place)
     monkeypatch.setattr(generator, "in_cluster", made.send)
@@ -103,7 +104,6 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(measuring, "measure", lambda *_: loads.SERVER)
     monkeypatch.setattr(counters, "taken", lambda *_: ())
     monkeypatch.setattr(data, "remove_orders", made.remove)
-    monkeypatch.setattr(around, "hosts", lambda *_: {})
     monkeypatch.setattr(during, "work", lambda *_, **__: during.Work("rollout", made.change))
     return made
 

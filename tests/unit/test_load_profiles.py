@@ -199,6 +199,7 @@ def test_runs_are_comparable_whatever_ran_there_and_not_when_they_were_sent_othe
         plan.comparable(replace(loads.PLAN, think=9.0), loads.TARGET, HOST, TOOLS),
         plan.comparable(replace(loads.PLAN, streams={"slow": 1.0}), loads.TARGET, HOST, TOOLS),
         plan.comparable(loads.PLAN, replace(loads.TARGET, local=True), HOST, TOOLS),
+        plan.comparable(loads.PLAN, replace(loads.TARGET, sender="other"), HOST, TOOLS),
         plan.comparable(loads.PLAN, loads.TARGET, replace(HOST, cores=4), TOOLS),
         plan.comparable(loads.PLAN, loads.TARGET, replace(HOST, model="another"), TOOLS),
         plan.comparable(loads.PLAN, loads.TARGET, HOST, {**TOOLS, "generator": "load:2"}),

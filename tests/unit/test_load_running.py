@@ -23,6 +23,7 @@ from tests.unit import loadruns, loads
 from tests.unit.fakes import Screen
 
 SETTINGS = Settings(ROOT, Path("/nowhere"), "test")
+ADDRESSES = {service: f"http://{service}.example" for service in SETTINGS.services}
 
 
 def test_the_live_line_tells_pace_failures_percentiles_the_phase_and_the_time_left() -> None:
@@ -90,26 +91,23 @@ def _record(service: str, more: Mapping[str, str]) -> Record:
 @pytest.mark.parametrize("given", ["", "0.2.0", "v0.2.0"])
 def test_what_must_run_is_what_git_says(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     records(monkeypatch)
-    found = around.target(FakeAccess(), Asked(release=given))
+    found = around.target(FakeAccess(), Asked(release=given), ADDRESSES)
     assert (found.release, found.lock, found.commit, found.local) == ("v0.2.0", "sha256:1", "e" * 40, False)
     assert found.digests == {service: f"sha256:{service}" for service in SETTINGS.services}
-    assert found.addresses["catalog"] == "http://catalog.stage.svc.cluster.local"
+    assert found.addresses == ADDRESSES
 
 
 def test_services_of_different_locks_are_no_release(monkeypatch: pytest.MonkeyPatch) -> None:
     records(monkeypatch, catalog={"lock": "sha256:2", "release": ""})
-    found = around.target(FakeAccess(), Asked())
+    found = around.target(FakeAccess(), Asked(), ADDRESSES)
     assert (found.release, found.lock) == ("", "")
 
 
-def test_a_generator_on_the_host_goes_through_the_one_port_by_the_services_names(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [Asked(local=True), Asked(sender="other"), Asked()])
+def test_where_the_load_came_from_is_kept(monkeypatch: pytest.MonkeyPatch, asked: Asked) -> None:
     records(monkeypatch)
-    asked = Asked(local=True)
-    found = around.target(FakeAccess(), asked)
-    assert set(found.addresses.values()) == {"http://127.0.0.1:8080"}
-    assert around.hosts(FakeAccess(), asked)["catalog"] == "catalog.stage.localhost"
-    assert around.hosts(FakeAccess(), Asked()) == {}
-    assert found.local
+    found = around.target(FakeAccess(), asked, ADDRESSES)
+    assert (found.local, found.sender) == (asked.local, asked.sender)
 
 
 @pytest.mark.parametrize(
@@ -122,19 +120,19 @@ def test_a_generator_on_the_host_goes_through_the_one_port_by_the_services_names
 def test_what_does_not_run_there_is_the_environment_s_trouble(monkeypatch: pytest.MonkeyPatch, asked: Asked, why: str) -> None:
     records(monkeypatch)
     with pytest.raises(around.NothingThere, match=why) as refused:
-        around.target(FakeAccess(), asked)
+        around.target(FakeAccess(), asked, ADDRESSES)
     assert refused.value.exit_code == 3
 
 
 def test_a_service_that_was_never_brought_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     records(monkeypatch, leave_out="orders")
     with pytest.raises(around.NothingThere, match="nothing of orders was brought to stage"):
-        around.target(FakeAccess(), Asked())
+        around.target(FakeAccess(), Asked(), ADDRESSES)
 
 
 def test_an_environment_that_nobody_knows_is_the_user_s_mistake() -> None:
     with pytest.raises(UsageError, match="no environment 'stag'"):
-        around.target(FakeAccess(), Asked(environment="stag"))
+        around.target(FakeAccess(), Asked(environment="stag"), ADDRESSES)
 
 
 REMAINS = [
@@ -156,6 +154,16 @@ def test_test_data_that_are_still_there_are_told_in_the_table_and_on_the_page(re
     assert figures.left(run).startswith(said) if said else figures.left(run) == ""
     assert (figures.left(run) in captured.get(), "Test data are left in stage" in captured.get()) == (True, bool(said))
     assert (figures.left(run) in page, "Left behind" in page) == (True, bool(said))
+
+
+def test_a_load_from_another_cluster_is_told_in_the_table_and_on_the_page() -> None:
+    run = loadruns.run()
+    run = replace(run, target=replace(run.target, sender="second"))
+    console = Console(file=io.StringIO(), width=200)
+    with console.capture() as captured:
+        show.show(run, console)
+    assert "in the cluster of second: customers came through the gateway" in captured.get()
+    assert "sent from the cluster of <b>second</b>" in report.page(SETTINGS, run)
 
 
 def test_the_machine_and_the_tools_are_told() -> None:

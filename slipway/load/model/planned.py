@@ -21,6 +21,7 @@ class Asked:
         seed: What the arrivals and the journeys' choices follow from.
         workers: Processes that send; 0 for the profile's own.
         nodes: The label of the nodes on which they do ("KEY=VALUE"); empty for any.
+        sender: The instance whose cluster sends; empty for the one under test.
         streams: Share of the journeys by how their connections are made; empty for the profile's own.
         keep: Whether the test's data stay in the environment.
         during: What to change in the environment while the load is on: rollout, promotion or rollback; empty for nothing.
@@ -40,6 +41,7 @@ class Asked:
     during: str = ""
     user: str = "developer"
     nodes: str = ""
+    sender: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class Target:
         digests: Which image of each service must run.
         commit: The commit of the GitOps repository that says so.
         local: Whether the generator was on the host: such a run is a look, and no gate.
+        sender: The instance whose cluster sent; empty for the one under test.
     """
 
     environment: str
@@ -156,3 +159,4 @@ class Target:
     digests: Mapping[str, str]
     commit: str
     local: bool = False
+    sender: str = ""

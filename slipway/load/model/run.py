@@ -13,7 +13,7 @@ from slipway.load.model.verdict import CODES, INVALID, Verdict
 from slipway.load.written import NotThat, plain, read
 
 # Of the file that a run is kept in; one with another number was written by another version of this program.
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
