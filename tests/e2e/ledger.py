@@ -157,15 +157,6 @@ def held(instance: Instance, record: Record) -> frozenset[str]:
     return digests
 
 
-def revision(record: Record) -> str:
-    """The commit that a record's image itself says it was built from."""
-    place, found = oci.split(record.image), oci.manifest(f"{record.image}@{record.digest}")
-    assert found
-    config = oci.blob(place.host, place.repository, found["config"]["digest"])
-    assert config
-    return json.loads(config)["config"]["Labels"]["org.opencontainers.image.revision"]
-
-
 def tags(instance: Instance, records: Mapping[tuple[str, str], Record]) -> Mapping[str, str]:
     """The digest behind every tag of every service, by "service:tag"."""
     seen: dict[str, str] = {}

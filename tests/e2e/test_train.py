@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from slipway import credentials, git, gitops, locks, shell
+from slipway import credentials, git, gitops, images, locks, shell
 from tests.e2e import delivering, developing, ledger, train, writing
 from tests.e2e.conftest import Instance, Keep
 from tests.e2e.developing import Workspace
@@ -129,7 +129,7 @@ def test_i6_what_stage_and_prod_run_was_built_from_the_release_branch(driven: Tr
             assert record.branch in (f"release/{driven.release}", "main")  # what no release has changed since the beginning
             # The image itself says so, and every pod was seen to run just that image.
             assert driven.promoted.images[environment, service] == {record.digest}
-            for commit in (ledger.revision(record), record.source_commit):
+            for commit in (images.revision(f"{record.image}@{record.digest}") or "", record.source_commit):
                 assert git.contains(release.folder, "HEAD", commit), f"{environment}/{service} comes from {commit}"
 
 

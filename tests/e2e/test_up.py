@@ -10,7 +10,8 @@ import pytest
 import yaml
 from kubernetes.utils.quantity import parse_quantity
 
-from slipway import cluster, engine
+from slipway import cluster, engine, images, oci
+from tests.e2e import ledger
 from tests.e2e.conftest import Instance, fetch
 
 ENVIRONMENTS = ("dev", "qa", "stage", "prod")
@@ -26,13 +27,19 @@ CORES, ROOM = Decimal(2), Decimal("0.36")
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_service_answers_on_its_url_in_each_environment(instance: Instance, environment: str) -> None:
     urls, deployed = instance.json("urls", "--all"), _rows(instance, environment)
+    records = ledger.look(instance).records
     for service in instance.settings.services:
         version = fetch(f"{urls[f'{service}.{environment}']}/version")
         assert version.status == 200, version.body
         told = (version.json["service"], version.json["environment"])
         assert told == (service, environment)
-        for fact in ("digest", "commit", "version"):
-            assert version.json[fact] == deployed[service][fact]
+        # An image bears the version and the commit that it was built as; a record may have come to others with the same image.
+        record = records[environment, service]
+        built = oci.labels(f"{record.image}@{record.digest}") or {}
+        assert version.json["digest"] == deployed[service]["digest"] == record.digest
+        assert version.json["commit"] == built[images.REVISION_LABEL]
+        assert version.json["version"] == built["org.opencontainers.image.version"]
+        assert (deployed[service]["commit"], deployed[service]["version"]) == (record.source_commit, record.version)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
