@@ -131,7 +131,7 @@ def locked(root: Path, name: str, *, phase: Phase) -> Generator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return Pending("another run makes the same thing; waiting for it")
+                return Pending("waits for another run, which is at the same thing")
             return Ready(None)
 
         wait_for(

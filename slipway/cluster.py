@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from slipway import freezer, images, kind, names, ports, registry
+from slipway import cache, freezer, images, kind, names, ports, registry
 from slipway.engine import Engine, EngineError, asking, ours
 from slipway.errors import SlipwayError, UsageError
 from slipway.instance import Facts
@@ -166,7 +166,19 @@ def ensure(settings: Settings, engine: Engine, blueprint: Blueprint, *, phase: P
 
 
 def _make(settings: Settings, engine: Engine, blueprint: Blueprint, phase: Phase) -> Node:
-    port = ports.free_port(names.PREFERRED_HTTP_PORT)
+    # Of two that are made at the same moment both would choose the same: it is taken once the container is there.
+    with cache.locked(settings.cache, "http-port", phase=phase):
+        port = ports.free_port(names.PREFERRED_HTTP_PORT, reserved=engine.mapped())
+        _create(settings, engine, blueprint, port, phase)
+    phase.say(f"http port {port}" + ("" if port == names.PREFERRED_HTTP_PORT else f" ({names.PREFERRED_HTTP_PORT} is taken)"))
+    found = find(settings, engine)
+    if found is None:
+        raise SlipwayError(f"kind made no container {settings.node}. Run `./invoke down`, then `./invoke up`.")
+    return found
+
+
+def _create(settings: Settings, engine: Engine, blueprint: Blueprint, port: int, phase: Phase) -> None:
+    """Let kind make the node, and write into it what it was made as."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     file = settings.folder / "kind.yaml"
     base = yaml.safe_load((settings.cluster / "kind.yaml").read_text())
@@ -186,11 +198,6 @@ def _make(settings: Settings, engine: Engine, blueprint: Blueprint, phase: Phase
     container = engine.container(settings.node)
     if container:
         write(container, _FACTS, json.dumps(asdict(blueprint.facts)).encode())
-    phase.say(f"http port {port}" + ("" if port == names.PREFERRED_HTTP_PORT else f" ({names.PREFERRED_HTTP_PORT} is taken)"))
-    found = find(settings, engine)
-    if found is None:
-        raise SlipwayError(f"kind made no container {settings.node}. Run `./invoke down`, then `./invoke up`.")
-    return found
 
 
 def past_proxies(environ: Mapping[str, str]) -> Mapping[str, str]:

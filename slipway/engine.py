@@ -195,6 +195,14 @@ class Engine:
         with asking(f"containers with the label {label}"):
             return self.client.containers.list(all=True, ignore_removed=True, filters={"label": f"{label}={value}"})
 
+    def mapped(self) -> frozenset[int]:
+        """The ports of the host that lead to containers, be they running or not: one that stands still wants its own again."""
+        with asking("the containers' ports"):
+            there = self.client.containers.list(all=True, ignore_removed=True)
+        bindings = [container.attrs["HostConfig"].get("PortBindings") or {} for container in there]
+        told = [one.get("HostPort") for bound in bindings for some in bound.values() for one in some or ()]
+        return frozenset(int(port) for port in told if port and port.isdecimal())
+
     def file(self, container: str, path: str) -> bytes | None:
         """The content of a file in a container, running or not; None when there is no such file or container."""
         with asking(f"{path} of container {container}"):

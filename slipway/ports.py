@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Collection
 
 from slipway.errors import SlipwayError
 
@@ -28,14 +29,18 @@ def free(port: int) -> bool:
     return True
 
 
-def free_port(preferred: int) -> int:
+def free_port(preferred: int, *, reserved: Collection[int] = ()) -> int:
     """The preferred port when it is free, else one of its neighbours, else any free one.
+
+    Args:
+        preferred: The one that somebody would like to have.
+        reserved: Neighbours that somebody else will ask for, though nobody listens there now.
 
     Raises:
         SlipwayError: The system has no free port left.
     """
     for port in range(preferred, min(preferred + _NEIGHBOURS, 65536)):
-        if free(port):
+        if port not in reserved and free(port):
             return port
     with socket.socket() as probe:
         try:

@@ -117,7 +117,7 @@ def take(settings: Settings) -> Survey:
         images_free=_images_free(settings, found),
         cached=settings.cache.is_dir() and any(settings.cache.iterdir()),
         running=bool(node and node.status == "running" and settings.instance in instances(settings)),
-        http_port=ports.free_port(names.PREFERRED_HTTP_PORT),
+        http_port=ports.free_port(names.PREFERRED_HTTP_PORT, reserved=found.mapped() if found else ()),
         registry_port=shop.port if shop else ports.free_port(names.PREFERRED_REGISTRY_PORT),
         now=time.time(),
         newest=_newest_commit(settings.root),

@@ -32,7 +32,7 @@ class FakeNode:
         started_at: str = "2026-11-23T13:22:37.123456789Z",
         image: str = "slipway/node:1",
     ) -> None:
-        self.status, self.starts_as = status, starts_as
+        self.status, self.starts_as, self.port = status, starts_as, port
         self.started, self.removed = 0, False
         self.id, self.refusals = "f5e1dd50eaa2", 0
         self.labels: dict[str, str] = {}
@@ -92,6 +92,10 @@ class FakeEngine(Engine):
     def labelled(self, label: str, value: str) -> Sequence[Any]:
         """The containers with that label."""
         return [node for node in self.nodes.values() if not node.removed and node.labels.get(label) == value]
+
+    def mapped(self) -> frozenset[int]:
+        """The ports of the nodes that were not removed, running or not."""
+        return frozenset(node.port for node in self.nodes.values() if node.port and not node.removed)
 
     def container(self, name: str) -> Any:
         """The container that was not removed."""

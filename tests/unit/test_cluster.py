@@ -8,8 +8,10 @@ import ipaddress
 import re
 import stat
 import tarfile
+import threading
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from slipway.instance import Facts
 from slipway.kube import Kube
 from slipway.progress import Phase
 from slipway.settings import ROOT, Settings
+from slipway.waiting import SystemClock
 from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, pod, workload
 from tests.unit.fakes import FakeClock
 
@@ -48,7 +51,8 @@ class Kind:
         if words[1] == "create":
             self.env.update(env)
             self.told = yaml.safe_load(Path(words[words.index("--config") + 1]).read_text())
-            self.engine.nodes[self.settings.node] = FakeNode(profile=None)
+            port = self.told["nodes"][0]["extraPortMappings"][0]["hostPort"]
+            self.engine.nodes[self.settings.node] = FakeNode(profile=None, port=port)
         self.settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         self.settings.kubeconfig.write_text("admin")
         self.settings.kubeconfig.chmod(0o644)
@@ -68,7 +72,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         return True
 
     monkeypatch.setattr(Kube, "healthy", healthy)
-    monkeypatch.setattr(ports, "free_port", lambda wanted: wanted)
+    monkeypatch.setattr(ports, "free", lambda port: port >= 8080)
     monkeypatch.setattr(waiting, "SystemClock", FakeClock)
 
 
@@ -194,11 +198,54 @@ def test_the_image_of_a_half_made_node_is_known_as_ours_whatever_its_source(sett
 
 
 def test_a_new_node_gets_a_free_port_and_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "free_port", lambda wanted: wanted + 1)
+    monkeypatch.setattr(ports, "free", lambda port: port == 8081)
     _, kind, phase = ensure(settings, FakeEngine(), monkeypatch)
     assert kind.told["nodes"][0]["extraPortMappings"][0]["hostPort"] == 8081
     assert phase.detail == "http port 8081 (8080 is taken)"
     assert not phase.skipped
+
+
+def test_a_node_that_stands_still_keeps_its_port(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, kind, _ = ensure(settings, FakeEngine(stopped=FakeNode(status="exited", port=8080)), monkeypatch)
+    assert kind.told["nodes"][0]["extraPortMappings"][0]["hostPort"] == 8081
+
+
+def test_of_two_nodes_that_are_made_at_once_the_second_chooses_its_port_when_the_first_has_its_own(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = replace(settings, instance="second")
+    engine = FakeEngine()
+    first, other = Kind(settings, engine), Kind(second, engine)
+    waits = threading.Event()
+    made: list[threading.Thread] = []
+
+    class Waiting(Phase):
+        """Says so when it waits for the other one."""
+
+        def say(self, detail: str) -> None:
+            if "another run" in detail:
+                waits.set()
+
+    def make(settings: Settings) -> None:
+        blueprint = cluster.Blueprint(Path("kind"), "slipway/node:1", [], FACTS)
+        cluster.ensure(settings, engine, blueprint, phase=Waiting("cluster"))
+
+    def run(argv: Sequence[Any], **options: Any) -> shell.Result:
+        """kind, of whom the second is asked for a cluster as soon as the first begins with its own."""
+        if str(second.kubeconfig) in map(str, argv):
+            return other(argv, **options)
+        if not made:
+            made.append(threading.Thread(target=make, args=[second]))
+            made[0].start()
+            assert waits.wait(timeout=30)
+        return first(argv, **options)
+
+    monkeypatch.setattr(waiting, "SystemClock", SystemClock)
+    monkeypatch.setattr(shell, "run", run)
+    make(settings)
+    made[0].join(timeout=30)
+    chosen = [kind.told["nodes"][0]["extraPortMappings"][0]["hostPort"] for kind in (first, other)]
+    assert chosen == [8080, 8081]
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy"])

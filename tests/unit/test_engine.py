@@ -153,6 +153,24 @@ def test_what_is_not_there_is_none() -> None:
     assert engine.image_id("x") is None and not engine.has_image("x") and engine.container("x") is None
 
 
+def test_the_ports_of_containers_are_known_whether_they_run_or_not() -> None:
+    bound = [
+        {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8081"}], "53/udp": None},
+        None,
+        {
+            "80/tcp": [{"HostIp": "", "HostPort": ""}, {"HostIp": "::1", "HostPort": "9000"}],
+            "81/tcp": [{"HostPort": "7000-7009"}],
+        },
+    ]
+    there = [SimpleNamespace(attrs={"HostConfig": {"PortBindings": one}}) for one in bound]
+
+    def listed(*, all: bool, ignore_removed: bool) -> list[Any]:
+        assert (all, ignore_removed) == (True, True)
+        return there
+
+    assert made(containers=SimpleNamespace(list=listed)).mapped() == {8081, 9000}
+
+
 def test_only_our_own_image_names_are_removed() -> None:
     removed: list[str] = []
     ours = ["slipway/node:1", "localhost:5001/slipway/node:1", "localhost:5001/slipway-live_e2e_cart:tilt-0123456789abcdef"]

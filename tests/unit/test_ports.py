@@ -33,6 +33,11 @@ def test_a_taken_port_is_replaced_by_another_free_one(taken: int) -> None:
     assert ports.free(found)
 
 
+def test_a_port_that_somebody_will_ask_for_is_left_to_them(taken: int) -> None:
+    free = ports.free_port(taken)
+    assert ports.free_port(free, reserved={free}) != free
+
+
 def test_the_preferred_port_is_taken_when_it_is_free(taken: int) -> None:
     free = ports.free_port(taken)
     assert ports.free_port(free) == free
