@@ -227,9 +227,10 @@ def _memory(seen: Survey, profile: str, source: str) -> Check:
 
 
 def _disk(seen: Survey, source: str) -> Iterator[Check]:
-    images = 0 if seen.running else DISK
+    images = 0 if seen.made else DISK
     caches = 0 if source == "pull" else REBUILD_DISK if seen.cached else BUILD_DISK
-    level = "warn" if source == "auto" else "fail"
+    # What is left to be built of an instance that is there may be nothing at all.
+    level = "warn" if source == "auto" or (seen.made and seen.cached) else "fail"
     needed = caches if seen.images_free is not None else images + caches
     yield _space("disk", str(seen.home), seen.home_free, needed, "fail" if seen.home_free < needed - caches else level)
     if seen.images_free is not None:

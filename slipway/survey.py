@@ -60,6 +60,7 @@ class Survey:
         images_free: Bytes that may still be written where the engine keeps images, when that is another disk of this
             machine; None when it is the same disk, or not to be seen from here.
         cached: Whether earlier runs have left built artefacts.
+        made: Whether this instance was made before, and has its images on the disk already; its node may stand still.
         running: Whether this instance's node runs, and has its memory already.
         http_port: The port a new instance would get.
         registry_port: The port that the registry has or would get.
@@ -79,6 +80,7 @@ class Survey:
     home_free: int
     images_free: int | None
     cached: bool
+    made: bool
     running: bool
     http_port: int
     registry_port: int
@@ -116,6 +118,8 @@ def take(settings: Settings) -> Survey:
         home_free=machine.free_bytes(settings.home),
         images_free=_images_free(settings, found),
         cached=settings.cache.is_dir() and any(settings.cache.iterdir()),
+        # Of an engine that does not answer nobody knows which nodes it has: what is here speaks for them.
+        made=settings.instance in instances(settings) and (node is not None or found is None),
         running=bool(node and node.status == "running" and settings.instance in instances(settings)),
         http_port=ports.free_port(names.PREFERRED_HTTP_PORT, reserved=found.mapped() if found else ()),
         registry_port=shop.port if shop else ports.free_port(names.PREFERRED_REGISTRY_PORT),

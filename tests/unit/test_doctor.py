@@ -54,6 +54,7 @@ GOOD = Survey(
     home_free=50 * 10**9,
     images_free=None,
     cached=False,
+    made=False,
     running=False,
     http_port=8080,
     registry_port=5001,
@@ -144,6 +145,14 @@ def test_pulled_or_cached_images_need_less_disk() -> None:
 def test_while_the_source_is_open_only_what_every_source_needs_is_refused() -> None:
     assert checks(replace(GOOD, home_free=12 * 10**9))["disk"].level == "warn"
     assert checks(replace(GOOD, home_free=5 * 10**9))["disk"].level == "fail"
+
+
+@pytest.mark.parametrize("source", ["auto", "build", "pull"])
+def test_an_instance_that_is_there_is_repaired_on_a_disk_that_would_hold_no_new_one(source: str) -> None:
+    full = replace(GOOD, home_free=10**9, images_free=10**9, cached=True)
+    seen = checks(replace(full, made=True), source=source)
+    assert (seen["disk"].level, seen["engine disk"].level) == ("ok" if source == "pull" else "warn", "ok")
+    assert not checks(full, source=source)["engine disk"].ok
 
 
 def test_the_disk_of_the_engine_is_judged_by_itself_when_it_is_another_one() -> None:
