@@ -72,8 +72,7 @@ def follow_newest(settings: Settings, branch: str, commit: str, progress: Progre
     """
 
     def find() -> Run | None:
-        runs.abandoned(settings)
-        return next((run for run in runs.every(settings) if (run.branch, run.commit) == (branch, commit) and among(run)), None)
+        return next((run for run in runs.settled(settings) if (run.branch, run.commit) == (branch, commit) and among(run)), None)
 
     what = f"the run of {branch} at {commit[:9]}"
     hint = "What was pushed stays, and is run as soon as the runner can: see `./invoke ci.runs` and `./invoke status`."

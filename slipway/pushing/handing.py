@@ -192,8 +192,7 @@ def _judge(mine: Access, refs: dict[str, str], branch: str, commit: str, to: str
 
 def _again(mine: Access, branch: str, commit: str, to: str, phase: Phase) -> Run | None:
     """The run to follow for a branch that the server has at this very commit already."""
-    runs.abandoned(mine.settings)
-    before = [run for run in runs.every(mine.settings) if (run.branch, run.commit) == (branch, commit)]
+    before = [run for run in runs.settled(mine.settings) if (run.branch, run.commit) == (branch, commit)]
     last = before[0] if before else None
     if last and not last.over and to in ("", last.requested):
         phase.skip(f"app.git has {commit[:_SHORT]} already; its run is under way")

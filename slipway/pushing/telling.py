@@ -17,8 +17,7 @@ _STYLES = {runs.PASSED: "green", runs.FAILED: "red", runs.RUNNING: "cyan", runs.
 
 def listed(settings: Settings) -> Sequence[Run]:
     """Every run that is kept, the newest first."""
-    runs.abandoned(settings)
-    return runs.every(settings)
+    return runs.settled(settings)
 
 
 def printed(settings: Settings, run: str) -> str:
@@ -27,7 +26,7 @@ def printed(settings: Settings, run: str) -> str:
     Raises:
         UsageError: There is no such run.
     """
-    runs.abandoned(settings)
+    runs.settled(settings)
     found = runs.load(settings, run)
     stages = [f"  {stage.state:<8} {stage.seconds:7.1f} s  {stage.name:<16} {stage.said}".rstrip() for stage in found.stages]
     head = f"{found.id}: {found.branch} at {found.commit}, pushed by {found.pusher}: {found.state} after {found.seconds} s"

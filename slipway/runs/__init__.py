@@ -19,7 +19,6 @@ from slipway.runs.keeping import (
     SUPERSEDED,
     Run,
     Stage,
-    abandoned,
     alone,
     attended,
     every,
@@ -30,6 +29,7 @@ from slipway.runs.keeping import (
     new,
     prune,
     save,
+    settled,
 )
 from slipway.runs.recording import Recorded, Recorder, log
 
@@ -49,7 +49,6 @@ __all__ = [
     "Recorder",
     "Run",
     "Stage",
-    "abandoned",
     "alone",
     "attended",
     "every",
@@ -61,4 +60,5 @@ __all__ = [
     "new",
     "prune",
     "save",
+    "settled",
 ]

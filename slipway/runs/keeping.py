@@ -222,28 +222,31 @@ def attended(settings: Settings, run: Run) -> Generator[None]:
         yield
 
 
-def abandoned(settings: Settings) -> None:
-    """Write down that foreground runs which nobody sees to any more have failed; it does not wait."""
+def settled(settings: Settings) -> list[Run]:
+    """Every run, the newest first; of foreground runs that nobody sees to any more it is written down that they have failed."""
+    found: list[Run] = []
     for run in every(settings):
-        if run.where == HERE and not run.over:
-            with contextlib.suppress(FileNotFoundError, UsageError):  # it ended and was pruned a moment ago
-                _abandoned(settings, run)
+        with contextlib.suppress(FileNotFoundError, UsageError):  # it ended and was pruned a moment ago
+            found.append(_settled(settings, run) if run.where == HERE and not run.over else run)
+    return found
 
 
-def _abandoned(settings: Settings, run: Run) -> None:
+def _settled(settings: Settings, run: Run) -> Run:
     file = folder(settings) / run.id / _ATTENDED
     with contextlib.ExitStack() as stack:
         if file.is_file():
             try:
                 fcntl.flock(stack.enter_context(file.open("rb")), fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return
+                return run
         elif run.state == QUEUED:
-            return  # it was made a moment ago
+            return run  # it was made a moment ago
         # Whoever saw to it has let go of it, and may have written down how it ended since it was read.
         run = load(settings, run.id)
         if not run.over:
-            save(settings, replace(run, state=FAILED, ended=time.time(), trouble="it was interrupted"))
+            run = replace(run, state=FAILED, ended=time.time(), trouble="it was interrupted")
+            save(settings, run)
+        return run
 
 
 def prune(settings: Settings, *, keep: int = KEPT) -> None:

@@ -416,7 +416,7 @@ def test_ci_waits_while_another_run_is_under_way_and_then_has_its_turn(world: Wo
     def do(recorder: Recorder) -> pipeline.Outcome:
         with pytest.raises(WaitTimeout), runs.alone(world.settings, timeout=0):
             pass
-        runs.abandoned(world.settings)
+        runs.settled(world.settings)
         assert not runs.load(world.settings, recorder.id).over
         held.append(True)
         return passes(recorder)

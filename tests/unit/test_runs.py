@@ -215,8 +215,9 @@ def test_a_foreground_run_that_nobody_runs_any_more_has_failed(settings: Setting
     here, there = made(settings, where=runs.HERE), made(settings)
     for run in (here, there):
         Recorder(settings, run).begin()
-    runs.abandoned(settings)
-    assert (runs.load(settings, here.id).state, runs.load(settings, there.id).state) == ("failed", "running")
+    found = runs.settled(settings)
+    assert found == runs.every(settings)
+    assert {run.id: run.state for run in found} == {here.id: "failed", there.id: "running"}
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -236,22 +237,22 @@ with runs.attended({where}, runs.load({where}, {run.id!r})):
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout and process.stdout.readline() == b"there\n"
-        runs.abandoned(settings)
+        runs.settled(settings)
         assert not runs.load(settings, run.id).over
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    runs.abandoned(settings)
+    runs.settled(settings)
     ended = runs.load(settings, run.id)
     assert (ended.state, ended.trouble) == ("failed", "it was interrupted")
 
 
 def test_a_foreground_run_that_was_made_a_moment_ago_or_has_ended_is_left_as_it_is(settings: Settings) -> None:
     run = made(settings, where=runs.HERE)
-    runs.abandoned(settings)
+    runs.settled(settings)
     assert runs.load(settings, run.id) == run
     with runs.attended(settings, run):
         ended = Recorder(settings, run).end(runs.PASSED)
-    runs.abandoned(settings)
+    runs.settled(settings)
     assert runs.load(settings, run.id) == ended
 
 
