@@ -15,6 +15,7 @@ import yaml
 
 from slipway import names, oci, ports
 from slipway.engine import Container, Engine, EngineError, asking
+from slipway.errors import UsageError
 from slipway.oci import digest, manifest, tags
 from slipway.settings import Settings
 from slipway.waiting import Pending, Ready, wait_for
@@ -70,11 +71,17 @@ def ensure(settings: Settings, engine: Engine, image: str) -> Registry:
         image: The image it is to run; it must be in the engine.
 
     Raises:
+        UsageError: Somebody else's container has its name.
         EngineError: Its container cannot be made or started.
         WaitTimeout: It does not answer.
     """
     del settings  # one registry serves every instance, and the engine knows all about it
     container = engine.container(CONTAINER)
+    if container is not None and not _ours(container):
+        raise UsageError(
+            f"container {CONTAINER} is not Slipway's, and has the registry's name. "
+            f"Give it another one (`docker rename {CONTAINER} NAME`), or remove it."
+        )
     port = 0
     if container is not None:
         port = _port(container)
@@ -86,7 +93,7 @@ def ensure(settings: Settings, engine: Engine, image: str) -> Registry:
     with asking("the registry's container"):
         if container is None:
             network(engine)
-            container = _make(engine, image, port or ports.free_port(names.PREFERRED_REGISTRY_PORT))
+            container = _make(engine, image, port or ports.free_port(names.PREFERRED_REGISTRY_PORT, reserved=engine.mapped()))
         if container.status != "running":
             _start(container)
     found = find(engine)
@@ -104,24 +111,29 @@ def ensure(settings: Settings, engine: Engine, image: str) -> Registry:
 def find(engine: Engine) -> Registry | None:
     """The registry as it is now, running or not; None when there is none."""
     container = engine.container(CONTAINER)
-    if container is None:
+    if container is None or not _ours(container):
         return None
     return Registry(_port(container), CONTAINER, container.status, container.attrs["Config"]["Image"])
 
 
 def remove(engine: Engine) -> bool:
     """Whether there was a registry; it is gone now, with everything in it, and the network when nobody else is on it."""
-    container = engine.container(CONTAINER)
+    container, mine = engine.container(CONTAINER), f"{names.OWNER_LABEL}={names.OWNER}"
+    there = container is not None and _ours(container)
     with asking("the registry"):
-        if container is not None:
+        if container is not None and there:
             container.remove(force=True, v=True)
-        for volume in engine.client.volumes.list(filters={"name": f"^{VOLUME}$"}):
+        for volume in engine.client.volumes.list(filters={"name": f"^{VOLUME}$", "label": mine}):
             volume.remove(force=True)
-        for found in engine.client.networks.list(names=[f"^{NETWORK}$"], filters={"label": f"{names.OWNER_LABEL}={names.OWNER}"}):
+        for found in engine.client.networks.list(names=[f"^{NETWORK}$"], filters={"label": mine}):
             found.reload()
             if not found.attrs.get("Containers"):
                 found.remove()
-    return container is not None
+    return there
+
+
+def _ours(container: Container) -> bool:
+    return container.labels.get(names.OWNER_LABEL) == names.OWNER
 
 
 def network(engine: Engine) -> None:

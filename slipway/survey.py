@@ -96,6 +96,7 @@ def take(settings: Settings) -> Survey:
     node = found.container(settings.node) if found else None
     shop = registry.find(found) if found else None
     tilt = _tilt(settings)
+    taken = found.mapped() if found else frozenset[int]()
     return Survey(
         machine=facts,
         engine=_running(found) if found else None,
@@ -121,8 +122,8 @@ def take(settings: Settings) -> Survey:
         # Of an engine that does not answer nobody knows which nodes it has: what is here speaks for them.
         made=settings.instance in instances(settings) and (node is not None or found is None),
         running=bool(node and node.status == "running" and settings.instance in instances(settings)),
-        http_port=ports.free_port(names.PREFERRED_HTTP_PORT, reserved=found.mapped() if found else ()),
-        registry_port=shop.port if shop else ports.free_port(names.PREFERRED_REGISTRY_PORT),
+        http_port=ports.free_port(names.PREFERRED_HTTP_PORT, reserved=taken),
+        registry_port=shop.port if shop else ports.free_port(names.PREFERRED_REGISTRY_PORT, reserved=taken),
         now=time.time(),
         newest=_newest_commit(settings.root),
         python=platform.python_version(),

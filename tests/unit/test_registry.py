@@ -13,7 +13,7 @@ import yaml
 from slipway import oci, ports, registry, waiting
 from slipway.address import Address
 from slipway.engine import Engine, EngineError
-from slipway.errors import WaitTimeout
+from slipway.errors import UsageError, WaitTimeout
 from slipway.settings import Settings
 from tests.unit.fakes import FakeClock
 
@@ -50,9 +50,10 @@ class Fake:
         self.held: FakeContainer | None = None
         self.made, self.start_fails, self.image, self.six = 0, "", "sha256:1", True
         self.networks: list[dict[str, Any]] = []
+        self.beside: list[Any] = []
         self.volumes: set[str] = set()
         client = SimpleNamespace(
-            containers=SimpleNamespace(get=self._get, create=self._create),
+            containers=SimpleNamespace(get=self._get, create=self._create, list=lambda **_: self.beside),
             images=SimpleNamespace(get=self._image),
             volumes=SimpleNamespace(create=lambda name, **_: self.volumes.add(name), list=self._volumes),
             networks=SimpleNamespace(
@@ -95,7 +96,7 @@ registry_mtu = "com.docker.network.driver.mtu"
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    monkeypatch.setattr(ports, "free_port", lambda preferred: preferred)
+    monkeypatch.setattr(ports, "free", lambda port: port >= 5001)
     monkeypatch.setattr(oci, "answers", lambda _: True)
     clock = FakeClock()
     monkeypatch.setattr(waiting, "SystemClock", lambda: clock)
@@ -119,8 +120,29 @@ def test_the_registry_is_made_with_its_data_apart_and_its_port_on_this_machine_a
 
 
 def test_a_taken_port_is_replaced(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "free_port", lambda preferred: preferred + 1)
+    monkeypatch.setattr(ports, "free", lambda port: port >= 5002)
     assert ensure(fake).name == "localhost:5002"
+
+
+def test_a_port_of_a_container_that_stands_still_is_left_to_it(fake: Fake) -> None:
+    bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "5001"}]}
+    fake.beside.append(SimpleNamespace(attrs={"HostConfig": {"PortBindings": bindings}}))
+    assert ensure(fake).name == "localhost:5002"
+
+
+def test_somebody_elses_container_of_that_name_is_neither_used_nor_removed(fake: Fake) -> None:
+    ensure(fake)
+    fake.volumes.clear()  # it is not ours either
+    theirs = fake.held
+    assert theirs
+    theirs.labels = {}
+    theirs.status = "created"
+    with pytest.raises(UsageError, match="docker rename slipway-registry NAME"):
+        ensure(fake)
+    assert registry.find(fake.engine) is None
+    assert not registry.remove(fake.engine)
+    assert fake.held is theirs
+    assert fake.made == 1
 
 
 def test_a_registry_that_runs_is_left_alone(fake: Fake) -> None:
@@ -139,9 +161,9 @@ def test_a_stopped_registry_is_started_again(fake: Fake) -> None:
 
 
 def test_a_new_image_renews_the_container_and_keeps_its_port_and_data(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "free_port", lambda preferred: 5009)
+    monkeypatch.setattr(ports, "free", lambda port: port == 5009)
     ensure(fake)
-    monkeypatch.setattr(ports, "free_port", lambda preferred: 5010)
+    monkeypatch.setattr(ports, "free", lambda port: port == 5010)
     fake.image = "sha256:2"
     assert ensure(fake).port == 5009
     assert fake.made == 2
