@@ -244,7 +244,7 @@ class Plan:
         self._ensure_store(self.contents(self.registry), phase)
 
     def _ensure_registry(self, phase: Phase) -> None:
-        self._registry = registry.ensure(self.settings, self.engine, self.image("registry"))
+        self._registry = registry.ensure(self.settings, self.engine, self.image("registry"), phase=phase)
         phase.say(self._registry.name)
 
     def _ensure_store(self, contents: Mapping[str, str], phase: Phase) -> Path:

@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
-from slipway import names, oci, ports
+from slipway import cache, names, oci, ports
 from slipway.engine import Container, Engine, EngineError, asking
 from slipway.errors import UsageError
 from slipway.oci import digest, manifest, tags
+from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.waiting import Pending, Ready, wait_for
 
@@ -62,20 +63,25 @@ class Registry:
         return f"http://{self.container}:{_INNER_PORT}"
 
 
-def ensure(settings: Settings, engine: Engine, image: str) -> Registry:
+def ensure(settings: Settings, engine: Engine, image: str, *, phase: Phase) -> Registry:
     """The registry, answering; made, started or renewed as far as that is needed. Its content stays.
 
     Args:
-        settings: Of any instance: all share it.
+        settings: Of any instance: all share it, so only one makes it at a time.
         engine: Where it runs.
         image: The image it is to run; it must be in the engine.
+        phase: Told what is waited for.
 
     Raises:
         UsageError: Somebody else's container has its name.
         EngineError: Its container cannot be made or started.
         WaitTimeout: It does not answer.
     """
-    del settings  # one registry serves every instance, and the engine knows all about it
+    with cache.locked(settings.cache, "registry", phase=phase):
+        return _ensure(engine, image)
+
+
+def _ensure(engine: Engine, image: str) -> Registry:
     container = engine.container(CONTAINER)
     if container is not None and not _ours(container):
         raise UsageError(

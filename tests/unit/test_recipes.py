@@ -226,7 +226,7 @@ def test_a_later_node_starts_with_everything(settings: Settings, engine: FakeEng
 
 def test_a_node_with_everything_gets_no_push(settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "find", lambda _: BESIDE)
-    monkeypatch.setattr(registry, "ensure", lambda *_: BESIDE)
+    monkeypatch.setattr(registry, "ensure", lambda *_, **__: BESIDE)
     pushed: list[str] = []
     monkeypatch.setattr("slipway.images.publish", lambda _, __, local: pushed.append(local) or "pushed")
     plan = recipes.plan(settings, engine, "build")
@@ -241,7 +241,7 @@ def test_a_node_with_everything_gets_no_push(settings: Settings, engine: FakeEng
 def test_a_node_without_the_image_finds_it_in_the_registry(
     settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "ensure", lambda *_: BESIDE)
+    monkeypatch.setattr(registry, "ensure", lambda *_, **__: BESIDE)
     monkeypatch.setattr("slipway.images.publish", lambda _, __, local: f"localhost:5001/{local}")
     plan = recipes.plan(settings, engine, "build")
     next(step for step in plan.steps if step.name == "registry").do(Phase("x"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import io
 import tarfile
 from pathlib import Path
@@ -14,10 +15,10 @@ from slipway import oci, ports, registry, waiting
 from slipway.address import Address
 from slipway.engine import Engine, EngineError
 from slipway.errors import UsageError, WaitTimeout
+from slipway.progress import Phase
 from slipway.settings import Settings
 from tests.unit.fakes import FakeClock
 
-SETTINGS = Settings(Path("/nowhere"), Path("/nowhere"), "test")
 IMAGE = "slipway/registry:1"
 
 
@@ -46,11 +47,12 @@ class FakeContainer:
 class Fake:
     """An engine with room for one container, and a table of networks."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.held: FakeContainer | None = None
         self.made, self.start_fails, self.image, self.six = 0, "", "sha256:1", True
         self.networks: list[dict[str, Any]] = []
         self.beside: list[Any] = []
+        self.settings = Settings(folder, folder, "test")
         self.volumes: set[str] = set()
         client = SimpleNamespace(
             containers=SimpleNamespace(get=self._get, create=self._create, list=lambda **_: self.beside),
@@ -71,6 +73,8 @@ class Fake:
 
     def _create(self, image: str, **options: Any) -> FakeContainer:
         self.made += 1
+        with (self.settings.cache / "locks" / "registry.lock").open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever makes another one at the same time has to wait
         self.held = FakeContainer(self, image, options)
         return self.held
 
@@ -95,16 +99,16 @@ registry_mtu = "com.docker.network.driver.mtu"
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.setattr(ports, "free", lambda port: port >= 5001)
     monkeypatch.setattr(oci, "answers", lambda _: True)
     clock = FakeClock()
     monkeypatch.setattr(waiting, "SystemClock", lambda: clock)
-    return Fake()
+    return Fake(tmp_path)
 
 
 def ensure(fake: Fake) -> registry.Registry:
-    return registry.ensure(SETTINGS, fake.engine, IMAGE)
+    return registry.ensure(fake.settings, fake.engine, IMAGE, phase=Phase("registry"))
 
 
 def test_the_registry_is_made_with_its_data_apart_and_its_port_on_this_machine_alone(fake: Fake) -> None:
