@@ -158,8 +158,7 @@ def _message(mine: Access, branch: str, into: str) -> str:
 def _why_not(mine: Access, branch: str, tip: str) -> str:
     """Which run of the commit failed or is under way, and what to do about it."""
     short = tip[:_SHORT]
-    runs.abandoned(mine.settings)
-    found = next((run for run in runs.every(mine.settings) if run.commit == tip), None)
+    found = next((run for run in runs.settled(mine.settings) if run.commit == tip), None)
     told = releases.verdict(mine.mirror, tip)
     if found is None or (found.state == runs.PASSED and not told):
         return f"No run of {short} has passed: the runner takes it when it was pushed (./invoke push {branch} follows it)."

@@ -169,7 +169,7 @@ class Runner:
         recorder = Recorder(self.settings, run, newer=lambda: self.newer(run))
         try:
             with runs.alone(self.settings):
-                runs.abandoned(self.settings)
+                runs.settled(self.settings)
                 recorder.begin()
                 _say(f"{run.id} begins")
                 outcome = instance.run(run, recorder)

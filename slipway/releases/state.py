@@ -216,8 +216,7 @@ def follow(settings: Settings, branch: str, commit: str, *, phase: Phase) -> run
     """
 
     def find() -> runs.Run | None:
-        runs.abandoned(settings)
-        return next((run for run in runs.every(settings) if (run.branch, run.commit) == (branch, commit)), None)
+        return next((run for run in runs.settled(settings) if (run.branch, run.commit) == (branch, commit)), None)
 
     def taken() -> Ready[None] | Pending:
         return Ready(None) if find() else Pending("the runner has not taken it yet")
