@@ -166,6 +166,12 @@ def judged(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None =
     return 0 if result.well else 1
 
 
+def coded(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None = None) -> int:
+    """The exit code that a result has as its `code`, after it was printed."""
+    answer(result, json=json, show=show)
+    return result.code
+
+
 def answer(result: Any, *, json: bool, show: Callable[[Any, Any], None] | None = None) -> None:
     """Print a result on standard output, for machines or for a person.
 

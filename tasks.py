@@ -25,7 +25,6 @@ FLAGS = {
     "only": "only the tests that match this expression (pytest -k)",
     "open": "show the storefront of each environment in your browser",
     "origin": "the environment it comes from (default: the one before)",
-    "port": "where to listen on 127.0.0.1 (default: a free port)",
     "profile": "what the instance holds: full (default) or minimal",
     "purge": "remove registry, image cache and tools too, when no other instance needs them",
     "registry": "a registry of yours, as [https://]HOST[:PORT][/PREFIX] (default: SLIPWAY_REGISTRY)",
@@ -44,6 +43,9 @@ FLAGS = {
     "version": "the semantic version",
     "user": "as whom: developer, lead or pipeline (default: SLIPWAY_USER, else developer)",
 }
+
+# Where a task needs what others may leave out.
+ONE = FLAGS | {"env": "the environment"}
 
 door = partial(cli.door, help=FLAGS)
 
@@ -86,6 +88,7 @@ def ephemeral(_: Context, source: str = "auto", profile: str = "") -> int:
     positional=[],
     word="service",
     iterable=["service"],
+    help=FLAGS | {"port": "where Tilt's page is on 127.0.0.1 (default: 10350, or the next free one)"},
     unfinished="`./invoke dev --down` removes what is in `local`.",
 )
 def dev(
@@ -117,7 +120,7 @@ def dev_facts(_: Context, service: list[str], *, name: str = "", json: bool = Fa
     cli.answer(dev.answer(settings.load(name), service), json=json)
 
 
-@door("Start", name="service")
+@door("Start", name="service", help=FLAGS | {"service": "the new service's name"})
 def new_service(_: Context, service: str, json: bool = False) -> None:
     """Make a new service's folder, which passes every check from the start."""
     from slipway import scaffold
@@ -148,7 +151,7 @@ def urls(_: Context, name: str = "", all: bool = False, open: bool = False, json
         urls.browse(found)
 
 
-@door("Look")
+@door("Look", help=FLAGS | {"port": "where to listen on 127.0.0.1 (default: 8090, or the next free one)"})
 def board(_: Context, name: str = "", port: int = 0, html: str = "", json: bool = False) -> None:
     """Serve one live page of every service in every environment, or write it to a file."""
     from slipway import board, settings
@@ -218,7 +221,7 @@ def runs(_: Context, run: str = "", name: str = "", json: bool = False) -> None:
     cli.answer(found, json=json, show=pushing.show_log if run else pushing.show_runs)
 
 
-@door("Deliver", positional=["branch"])
+@door("Deliver", positional=["branch"], help=FLAGS | {"branch": "a branch of the application's repository"})
 def merge(_: Context, branch: str, user: str = "", name: str = "", json: bool = False) -> None:
     """Merge a branch into develop, once its commit has passed the pipeline."""
     from slipway import merging, settings
@@ -240,7 +243,10 @@ def promote(
     name: str = "",
     json: bool = False,
 ) -> None:
-    """Bring to an environment what the one before it runs, or a release: one service or more."""
+    """Give an environment what the one before runs; stage gets its release again, or another.
+
+    All services, or those that --service names; stage takes a release whole.
+    """
     from slipway import promoting, settings
     from slipway.progress import Progress
 
@@ -268,7 +274,7 @@ def finish(_: Context, version: str, user: str = "", name: str = "", json: bool 
     cli.answer(made, json=json, show=releases.show)
 
 
-@door("Deliver")
+@door("Deliver", help=FLAGS | {"release": "a release, as vX.Y.Z"})
 def approve(_: Context, release: str, lock: str = "", user: str = "", name: str = "", json: bool = False) -> None:
     """Approve a release's lock for prod, as somebody who is not its author."""
     from slipway import releases, settings
@@ -277,7 +283,7 @@ def approve(_: Context, release: str, lock: str = "", user: str = "", name: str 
     cli.answer(made, json=json, show=releases.show_approval)
 
 
-@door("Deliver")
+@door("Deliver", help=ONE | {"to": "the release, version or commit to go back to (default: what ran before)"})
 def rollback(_: Context, env: str, to: str = "", user: str = "", name: str = "", json: bool = False) -> None:
     """Bring an environment back to exactly what a former release was there."""
     from slipway import rollback, settings
@@ -295,7 +301,7 @@ def policy(_: Context, json: bool = False) -> None:
     cli.answer(rules.table(settings.load()), json=json, show=rules.show)
 
 
-@door("Trace")
+@door("Trace", help=ONE)
 def history(_: Context, env: str, name: str = "", json: bool = False) -> None:
     """Tell an environment's history, from Git alone: what came when, from where, by whom."""
     from slipway import history, settings
@@ -311,7 +317,7 @@ def diff(_: Context, first: str, second: str, name: str = "", json: bool = False
     cli.answer(difference.diff(settings.load(name), first, second), json=json, show=difference.show)
 
 
-@door("Trace")
+@door("Trace", help=ONE)
 def explain(_: Context, service: str, env: str, name: str = "", json: bool = False) -> None:
     """Explain what runs of a service: from where, by whom, and what its next promotion lacks."""
     from slipway import explain, settings
@@ -345,7 +351,7 @@ def prune(_: Context, json: bool = False) -> None:
     cli.answer(inventory.prune(load()), json=json, show=inventory.show_pruned)
 
 
-@door("Images")
+@door("Images", help=FLAGS | {"env": "the environment (default: the first one that runs it)"})
 def sbom(_: Context, service: str, name: str = "", env: str = "") -> None:
     """Print the bill of materials (CycloneDX) of what runs of a service."""
     from slipway import bill
@@ -354,7 +360,7 @@ def sbom(_: Context, service: str, name: str = "", env: str = "") -> None:
     print(bill.bill(load(name), service, environment=env), end="")
 
 
-@door("Images", iterable=["service"])
+@door("Images", positional=[], word="service", iterable=["service"])
 def build(_: Context, service: list[str], *, source: str = "auto", json: bool = False) -> None:
     """Build the images of this checkout's last commit, for the clusters of this machine."""
     from slipway import publishing, settings
@@ -364,7 +370,7 @@ def build(_: Context, service: list[str], *, source: str = "auto", json: bool = 
     cli.answer(made, json=json, show=publishing.show)
 
 
-@door("Images", iterable=["service"])
+@door("Images", positional=[], word="service", iterable=["service"])
 def publish(
     _: Context, service: list[str], *, registry: str = "", version: str = "", source: str = "auto", json: bool = False
 ) -> None:
@@ -376,7 +382,12 @@ def publish(
     cli.answer(publishing.publish(settings.load(), asked, progress=Progress()), json=json, show=publishing.show)
 
 
-@door("Images", name="promote", positional=["release"])
+@door(
+    "Images",
+    name="promote",
+    positional=["release"],
+    help=FLAGS | {"release": "X.Y.Z-rc.N, or vX.Y.Z for its newest candidate"},
+)
 def promote_images(_: Context, release: str, registry: str = "", json: bool = False) -> None:
     """Give a release's final version to the images of its candidate: one more tag, no build."""
     from slipway import publishing, settings
@@ -408,7 +419,7 @@ def part(name: str, line: str) -> cli.Door:
 
 @door("Test")
 def lint(_: Context) -> int:
-    """Check format, style, types and layering."""
+    """Check format, style, types, layering and the workflows."""
     from slipway import checks
 
     return checks.run(["lint"])
@@ -558,9 +569,7 @@ def load(
     chosen = profile or (load.PROFILE if during else "smoke")
     how = load.Asked(env, chosen, release, local, rate, duration, during=during, keep=keep, user=cli.user(user))
     how = replace(how, workers=workers, nodes=node_selector, sender=from_instance)
-    made = load.load(settings.load(name), how, progress=Progress())
-    cli.answer(made, json=json, show=load.show_made)
-    return made.code
+    return cli.coded(load.load(settings.load(name), how, progress=Progress()), json=json, show=load.show_made)
 
 
 @door("Load", name="compare", positional=["first", "second"], help=LOAD, code=3)
@@ -583,8 +592,7 @@ def load_compare(
 
     asked = load.Asked(profile=profile, rate=rate, duration=duration, user=cli.user(user))
     told = load.compared(settings.load(name), first, second, asked, runs=runs, progress=Progress())
-    cli.answer(told, json=json, show=load.show_compared)
-    return told.code
+    return cli.coded(told, json=json, show=load.show_compared)
 
 
 @door("Load", name="runs")

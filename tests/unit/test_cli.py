@@ -246,6 +246,51 @@ def test_the_help_of_a_task_shows_its_words_and_every_flag(words: list[str], cap
     assert "go on until interrupted" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "usage", "told"),
+    [
+        ("rollback", "ENV", "the release, version or commit to go back to (default: what ran before)"),
+        ("rollback", "ENV", "--env=STRING the environment -"),
+        ("history", "ENV", "--env=STRING the environment -"),
+        ("explain", "SERVICE ENV", "--env=STRING the environment -"),
+        ("images.sbom", "SERVICE", "the environment (default: the first one that runs it)"),
+        ("logs", "SERVICE", "one environment (default: all)"),
+        ("merge", "BRANCH", "a branch of the application's repository"),
+        ("push", "[BRANCH]", "a branch of yours (default: the one that is checked out)"),
+        ("approve", "RELEASE", "a release, as vX.Y.Z -"),
+        ("promote", "TO", "a release, as vX.Y.Z (default: the one that stage runs)"),
+        ("images.promote", "RELEASE", "X.Y.Z-rc.N, or vX.Y.Z for its newest candidate"),
+        ("images.build", "[SERVICE...]", "one of the services"),
+        ("images.publish", "[SERVICE...]", "one of the services"),
+        ("new.service", "SERVICE", "the new service's name"),
+        ("board", "", "(default: 8090, or the next free one)"),
+        ("dev", "[SERVICE...]", "(default: 10350, or the next free one)"),
+    ],
+)
+def test_the_help_of_a_task_is_about_that_task(name: str, usage: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name, "--help") == 0
+    first, _, rest = capsys.readouterr().out.partition("\n")
+    assert first == " ".join(filter(None, ["./invoke", name, usage, "[--flags]"]))
+    assert told in " ".join(rest.split())
+
+
+@pytest.mark.parametrize(
+    "words", [["cart", "catalog"], ["--service", "cart", "--service", "catalog"], ["cart", "catalog", "--json"]]
+)
+@pytest.mark.parametrize("task", ["build", "publish"])
+def test_the_services_whose_images_are_wanted_are_words(task: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from slipway import publishing
+
+    def take(_: object, asked: publishing.Asked | None = None, services: tuple[str, ...] = (), **__: object) -> None:
+        seen.append(asked.services if asked else services)
+
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(publishing, task, take)
+    monkeypatch.setattr(publishing, "show", lambda *_: None)
+    assert run(f"images.{task}", *words) == 0
+    assert seen == [("cart", "catalog")]
+
+
 @pytest.mark.parametrize("name", sorted(tasks.namespace.task_names))
 def test_every_flag_of_every_task_is_explained(name: str) -> None:
     task: Any = fresh()[name]

@@ -147,6 +147,8 @@ def test_a_word_that_may_be_left_out_stands_first() -> None:
     assert cli.spelled(["push", "feature/x", "--to", "dev"], tasks.namespace) == ["push", "--branch", "feature/x", "--to", "dev"]
     several = ["dev", "catalog", "cart", "--ci"]
     assert cli.spelled(several, tasks.namespace) == ["dev", "--service", "catalog", "--service", "cart", "--ci"]
+    several = ["images.build", "cart", "--json"]
+    assert cli.spelled(several, tasks.namespace) == ["images.build", "--service", "cart", "--json"]
     for words in (
         [],
         ["dev"],
