@@ -198,8 +198,9 @@ def push(_: Context, branch: str = "", to: str = "", user: str = "", name: str =
     from slipway import pushing, settings
     from slipway.progress import Progress
 
-    run = pushing.push(settings.load(name), branch=branch, to=to, user=cli.user(user), progress=Progress())
-    return cli.judged(run, json=json, show=pushing.show)
+    mine = settings.load(name)
+    run = pushing.push(mine, branch=branch, to=to, user=cli.user(user), progress=Progress())
+    return cli.judged(run, json=json, show=partial(pushing.show, mine))
 
 
 @door("Deliver", default=True)
@@ -208,8 +209,9 @@ def ci(_: Context, ref: str, to: str = "", user: str = "", name: str = "", json:
     from slipway import pushing, settings
     from slipway.progress import Progress
 
-    run = pushing.ci(settings.load(name), ref=ref, to=to, user=cli.user(user), progress=Progress())
-    return cli.judged(run, json=json, show=pushing.show)
+    mine = settings.load(name)
+    run = pushing.ci(mine, ref=ref, to=to, user=cli.user(user), progress=Progress())
+    return cli.judged(run, json=json, show=partial(pushing.show, mine))
 
 
 @door("Deliver")

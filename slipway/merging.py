@@ -91,12 +91,11 @@ def merge(settings: Settings, branch: str, *, user: str, progress: Progress) -> 
 
 def _target(settings: Settings, branch: str) -> str:
     """The branch that takes merges of such branches when they have passed."""
-    line = policy.line(settings.policy, branch)
-    takers = [one for one in settings.policy.lines if line and line.name in one.takes and one.condition == "passed"]
-    if not takers:
+    taker = policy.taker(settings.policy, branch)
+    if taker is None:
         taken = sorted({name for one in settings.policy.lines if one.condition == "passed" for name in one.takes})
         raise UsageError(f"nothing takes merges of {branch}. Merged are branches of {', '.join(taken)}: see ./invoke policy.")
-    return takers[0].example
+    return taker.example
 
 
 def _land(mine: Access, branch: str, into: str, phase: Phase) -> tuple[str, str, bool]:

@@ -37,6 +37,7 @@ from slipway.policy.model import (
     comes_home,
     line,
     number,
+    taker,
 )
 from slipway.policy.parsing import PolicyError, parse, where
 from slipway.policy.pushes import judge_push
@@ -80,6 +81,7 @@ __all__ = [
     "number",
     "parse",
     "reaches",
+    "taker",
     "text",
     "where",
 ]

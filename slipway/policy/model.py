@@ -160,6 +160,12 @@ def line(policy: Policy, branch: str) -> Line | None:
     return next((found for found in policy.lines if found.matches(branch)), None)
 
 
+def taker(policy: Policy, branch: str) -> Line | None:
+    """The line that takes a merge of the branch once its commit has passed; None when there is none."""
+    found = line(policy, branch)
+    return next((one for one in policy.lines if found and found.name in one.takes and one.condition == "passed"), None)
+
+
 def asks(policy: Policy, user: str) -> bool:
     """Whether a user can ask for a deployment: a role that is somebody, and not what says how runs ended."""
     return user in policy.roles and user not in policy.results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slipway import runs
+from slipway import policy, releases, runs
 from slipway.runs import Run
 from slipway.settings import Settings
 
@@ -35,14 +35,25 @@ def printed(settings: Settings, run: str) -> str:
     return "\n".join(part for part in (head, *stages, found.verdict, found.trouble, "", said.rstrip()) if part or part == "")
 
 
-def show(run: Run, console: Console) -> None:
-    """Print how a run ended, for a person."""
+def show(settings: Settings, run: Run, console: Console) -> None:
+    """Print how a run ended and what to type next, for a person."""
     console.print(f"\n{run.branch} at {run.commit[:9]} {run.state} after {run.seconds:.0f} s.", style=_STYLES.get(run.state, ""))
     for line in (run.verdict, run.trouble):
         if line:
             console.print(f"  {line}", markup=False)
+    console.print(f"\nNext: {_next(settings, run)}", markup=False)
+
+
+def _next(settings: Settings, run: Run) -> str:
     if run.state == runs.FAILED:
-        console.print(f"\nNext: ./invoke ci.runs --run {run.id}", markup=False)
+        return f"./invoke ci.runs --run {run.id}"
+    if run.state == runs.SUPERSEDED:
+        return "./invoke ci.runs"
+    line = policy.line(settings.policy, run.branch)
+    # A release's branch may be merged as well, but what it is for comes first.
+    if line and line.releases and (release := line.release(run.branch)):
+        return releases.onward(settings, release)
+    return f"./invoke merge {run.branch}" if policy.taker(settings.policy, run.branch) else "./invoke status"
 
 
 def show_runs(found: Sequence[Run], console: Console) -> None:

@@ -21,6 +21,7 @@ from slipway.releases.state import (
     lives_on,
     look,
     name,
+    onward,
     passed,
     verdict,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "lives_on",
     "look",
     "name",
+    "onward",
     "passed",
     "records_of",
     "released_as",

@@ -97,15 +97,8 @@ def cut(settings: Settings, version: str, *, user: str, progress: Progress) -> C
         lock=lock.hash,
         digests=lock.digests,
         run=run.id,
-        next=_next(settings, release),
+        next=state.onward(settings, release),
     )
-
-
-def _next(settings: Settings, release: str) -> str:
-    gate = state.gate(settings)
-    if settings.policy.load == "required":
-        return f"./invoke load --env {gate.after} --release {release.removeprefix('v')}"
-    return f"./invoke approve {release} --user {next(iter(gate.approvers))}"
 
 
 def _branch(settings: Settings, release: str) -> tuple[policy.Line, str]:

@@ -105,6 +105,18 @@ def gate(settings: Settings) -> policy.Gate:
     return found
 
 
+def onward(settings: Settings, release: str) -> str:
+    """What to type once a release runs where releases are tried.
+
+    Raises:
+        UsageError: The policy has no environment that needs approval.
+    """
+    asked = gate(settings)
+    if settings.policy.load == "required":
+        return f"./invoke load --env {asked.after} --release {release.removeprefix('v')}"
+    return f"./invoke approve {release} --user {next(iter(asked.approvers))}"
+
+
 def name(release: str) -> str:
     """What a release is called ("v0.2.0"), however it was written.
 

@@ -696,6 +696,24 @@ def test_an_instance_begins_with_the_lines_that_are_one_branch() -> None:
     assert chosen("trunk").seeds == ("main",)
 
 
+@pytest.mark.parametrize(
+    ("preset", "branch", "into"),
+    [
+        ("gitflow", "feature/basket", "develop"),
+        ("gitflow", "release/v0.2.0", "develop"),
+        ("gitflow", "develop", None),
+        ("gitflow", "main", None),
+        ("gitflow", "master", None),
+        ("trunk", "feature/basket", "main"),
+        ("trunk", "main", None),
+        ("trunk", "release/v0.2.0", None),
+    ],
+)
+def test_what_passed_is_taken_by_the_line_that_waits_for_it(preset: str, branch: str, into: str | None) -> None:
+    found = policy.taker(chosen(preset), branch)
+    assert (found.name if found else None) == into
+
+
 def test_a_release_is_known_by_its_branch_and_only_by_that() -> None:
     found = policy.line(chosen(), "release/v0.2.0")
     assert found

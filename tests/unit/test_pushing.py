@@ -173,9 +173,42 @@ def test_a_run_that_fails_says_why_and_where_to_read_on(running: World) -> None:
     assert (run.well, run.trouble) == (False, "tests of catalog failed: test_it")
     assert any(line.startswith("✗ lint and test") and "two tests failed" in line for line in running.screen.lines)
     shown = Screen()
-    pushing.show(run, shown.progress.console)
+    pushing.show(running.settings, run, shown.progress.console)
     assert f"Next: ./invoke ci.runs --run {run.id}" in shown.lines
     assert any("tests of catalog failed" in line for line in shown.lines)
+
+
+@pytest.mark.parametrize(
+    ("branch", "changed", "following"),
+    [
+        ("feature/x", {}, "merge feature/x"),
+        ("hotfix/leak", {}, "merge hotfix/leak"),
+        ("release/v0.2.0", {}, "approve v0.2.0 --user lead"),
+        ("release/v0.2.0", {"load: off": "load: required"}, "load --env stage --release 0.2.0"),
+        ("develop", {}, "status"),
+        ("main", {}, "status"),
+        ("of-no-line", {}, "status"),
+        ("feature/x", {"preset: gitflow": "preset: trunk"}, "merge feature/x"),
+        ("main", {"preset: gitflow": "preset: trunk"}, "status"),
+        ("release/v0.2.0", {"preset: gitflow": "preset: trunk"}, "status"),
+    ],
+)
+def test_a_run_that_passed_says_what_comes_next(branch: str, changed: dict[str, str], following: str, tmp_path: Path) -> None:
+    text = (ROOT / "cluster" / "policy.yaml").read_text()
+    for old, new in changed.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "policy.yaml").write_text(text)
+    settings, shown = Settings(ROOT, tmp_path, "test", rules=tmp_path / "policy.yaml"), Screen()
+    run = Run("a-run", branch, "c" * 40, "developer", state=runs.PASSED, verdict="dev runs it")
+    pushing.show(settings, run, shown.progress.console)
+    assert [line for line in shown.lines if line.startswith("Next")] == [f"Next: ./invoke {following}"]
+
+
+def test_a_run_that_a_newer_push_made_needless_leads_to_the_list_of_runs(world: World) -> None:
+    run, shown = Run("a-run", "feature/x", "c" * 40, "developer", state=runs.SUPERSEDED, trouble="a newer push"), Screen()
+    pushing.show(world.settings, run, shown.progress.console)
+    assert shown.lines[-1] == "Next: ./invoke ci.runs"
 
 
 def test_pushing_again_what_passed_only_shows_how_it_ended(running: World) -> None:
