@@ -28,6 +28,9 @@ KEEP_ALIVE, NEW_CONNECTION, SLOW = "keep-alive", "new-connection", "slow"
 # Requests that may be under way at a time: far more than a generator that is well ever has.
 CONNECTIONS = 5000
 
+# The gateway says by it that an answer is its own, and no service's (charts/gateway/nginx.conf).
+OWN_ANSWER = "X-Gateway-Answer"
+
 # Seconds over which a slow sender sends its request.
 SLOW_SECONDS = 3.0
 _SLOW_PIECES = 6
@@ -116,7 +119,7 @@ class Roads:
                     return Answer(0, trouble=_told(error, patience))
                 text = response.text or ""
                 # Which statuses are good is the journey's business; Locust's own count goes by what it always does.
-                return Answer(status, text)
+                return _answer(status, text, response.headers.get(OWN_ANSWER))
         trouble = _late(patience)
         self._tell_locust(method, name, patience, 0, TimeoutError(trouble))
         return Answer(0, trouble=trouble)
@@ -170,12 +173,17 @@ class Roads:
             if wire is not None:
                 wire.close()
         self._tell_locust(method, name, time.monotonic() - began - held, len(text), None)
-        return Answer(response.status, text, held=held)
+        return _answer(response.status, text, response.getheader(OWN_ANSWER), held=held)
 
     def _tell_locust(self, method: str, name: str, seconds: float, size: int, error: BaseException | None) -> None:
         self._environment.events.request.fire(
             request_type=method, name=name, response_time=seconds * 1000, response_length=size, exception=error, context={}
         )
+
+
+def _answer(status: int, text: str, own: str | None, *, held: float = 0.0) -> Answer:
+    """A service's answer; what the gateway says for one that gave none is none."""
+    return Answer(0, trouble=f"the gateway: {own}", held=held) if own else Answer(status, text, held=held)
 
 
 def _told(error: object, patience: float) -> str:

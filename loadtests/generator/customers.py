@@ -76,6 +76,7 @@ class Customer:
         self.rng = random.Random(f"{order.seed}/{name}")  # noqa: S311
         self.cart, self.key = f"{order.prefix}{name}", f"{order.prefix}{name}"
         self.name = f"Load test {order.run}"
+        self.lines: dict[str, int] = {}
         self._due = arrival.due if arrival else work.now
 
     def go(self) -> None:

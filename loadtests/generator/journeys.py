@@ -24,12 +24,17 @@ class Wrong(Exception):
 
 
 class Asker(Protocol):
-    """What a journey is given to ask with."""
+    """What a journey is given to ask with, and what its customer knows.
+
+    Attributes:
+        lines: How many of each product the customer has put into the cart.
+    """
 
     rng: random.Random
     cart: str
     key: str
     name: str
+    lines: dict[str, int]
 
     def ask(
         self,
@@ -102,11 +107,11 @@ def checkout(asker: Asker, shelf: Shelf) -> None:
         expect=(200, 201),
         body={"cart_id": asker.cart, "customer": {"name": asker.name}},
         headers={"Idempotency-Key": asker.key},
-        check=_ordered(product),
+        check=_ordered(asker.lines),
     )
     order = str(placed.content["id"])
     shelf.orders.append(order)
-    _find(asker, order, check=_ordered(product))
+    _find(asker, order, check=_ordered(asker.lines))
 
 
 def lookup(asker: Asker, shelf: Shelf) -> None:
@@ -123,9 +128,9 @@ def program(asker: Asker, shelf: Shelf) -> None:
     asker.ask("catalog", "GET /products", f"/products?limit={PAGE}", check=_has("items"))
     asker.ask("catalog", "GET /products/{product_id}", f"/products/{product}", check=_is(product))
     asker.ask("catalog", "GET /search", f"/search?q={quote(asker.rng.choice(shelf.words))}", check=_has("items"))
-    line = f"/carts/{asker.cart}/lines/{product}"
-    asker.ask("cart", "PUT /carts/{cart_id}/lines/{product_id}", line, body={"quantity": 1}, check=_holds(product))
-    asker.ask("cart", "GET /carts/{cart_id}", f"/carts/{asker.cart}", check=_holds(product))
+    line, asker.lines[product] = f"/carts/{asker.cart}/lines/{product}", 1
+    asker.ask("cart", "PUT /carts/{cart_id}/lines/{product_id}", line, body={"quantity": 1}, check=_holds(asker.lines))
+    asker.ask("cart", "GET /carts/{cart_id}", f"/carts/{asker.cart}", check=_holds(asker.lines))
     order = order_directly(asker, shelf)
     asker.ask("orders", "GET /orders/{order_id}", f"/orders/{order}", check=_is(order))
 
@@ -147,7 +152,7 @@ def order_directly(asker: Asker, shelf: Shelf) -> str:
     body = {"customer": {"name": asker.name}, "lines": [line]}
     headers = {"Idempotency-Key": asker.key}
     placed = asker.ask(
-        "orders", "POST /orders", "/orders", expect=(200, 201), body=body, headers=headers, check=_ordered(product)
+        "orders", "POST /orders", "/orders", expect=(200, 201), body=body, headers=headers, check=_ordered({product: 1})
     )
     return str(placed.content["id"])
 
@@ -159,11 +164,12 @@ def _look(asker: Asker, product: str) -> None:
 def _put(asker: Asker, product: str) -> None:
     path, quantity = f"/api/carts/{asker.cart}/lines/{product}", asker.rng.randint(1, MOST)
     name = "PUT /api/carts/{cart_id}/lines/{product_id}"
-    asker.ask("storefront", name, path, body={"quantity": quantity}, check=_holds(product))
+    asker.lines[product] = quantity
+    asker.ask("storefront", name, path, body={"quantity": quantity}, check=_holds(asker.lines))
 
 
 def _see(asker: Asker) -> None:
-    asker.ask("storefront", "GET /api/carts/{cart_id}", f"/api/carts/{asker.cart}", check=_has("lines"))
+    asker.ask("storefront", "GET /api/carts/{cart_id}", f"/api/carts/{asker.cart}", check=_holds(asker.lines))
 
 
 def _find(asker: Asker, order: str, *, check: Callable[[Answer], str]) -> None:
@@ -185,15 +191,15 @@ def _is(identifier: str) -> Callable[[Answer], str]:
     return lambda answer: "" if _map(answer).get("id") == identifier else "the answer is about something else"
 
 
-def _holds(product: str) -> Callable[[Answer], str]:
-    return lambda answer: "" if product in _products(answer) else "the cart does not hold what was put into it"
+def _holds(lines: Mapping[str, int]) -> Callable[[Answer], str]:
+    return lambda answer: "" if _lines(answer) == lines else "the cart does not hold what was put into it"
 
 
-def _ordered(product: str) -> Callable[[Answer], str]:
+def _ordered(lines: Mapping[str, int]) -> Callable[[Answer], str]:
     def check(answer: Answer) -> str:
         if not _map(answer).get("id"):
             return "the order has no id"
-        return "" if _products(answer) == [product] else "the order is not for what was in the cart"
+        return "" if _lines(answer) == lines else "the order is not for what was in the cart"
 
     return check
 
@@ -203,6 +209,10 @@ def _map(answer: Answer) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _products(answer: Answer) -> list[str]:
-    lines = _map(answer).get("lines") or []
-    return [str(line.get("product_id")) for line in lines]
+def _lines(answer: Answer) -> Mapping[str, Any]:
+    """How many of each product; None for what stands there twice."""
+    found: dict[str, Any] = {}
+    for line in _map(answer).get("lines") or []:
+        product = str(line.get("product_id"))
+        found[product] = None if product in found else line.get("quantity")
+    return found

@@ -86,7 +86,8 @@ def bench_load(settings: Settings, *, progress: Progress) -> Report:
         looked = (*cost.used(prometheus, began, time.time()), Used(cost.COMMAND, None, round(mine / whole, 3), "its own clock"))
         climb = running.run(settings, Asked(ENVIRONMENT, "breakpoint", rate=CLIMB_RATE, duration=CLIMB_SECONDS), progress)
     _trusted(climb, but=("late", "generator-saturated"))  # with how much it can bear it may end as well
-    sending = ordinary.client.ended - ordinary.client.began
+    # Workers wait for who is late before they tidy up, and end after that.
+    sending = max(one.at + 1 for one in ordinary.client.seconds if one.requests) - ordinary.client.began
     point, most = saturation(climb)
     return Report(
         ceiling=found,

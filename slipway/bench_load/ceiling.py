@@ -41,8 +41,9 @@ FLOOR_SECONDS, FLOOR_CONNECTIONS = 3.0, 8
 # Seconds until the server listens, and after which it ends by itself, whatever became of those who started it.
 _START, _BOUND = 10.0, 600.0
 
-# Who the journeys ask: everybody is the server.
+# Who the journeys ask: everybody is the server. It cannot know what is in a cart, so all put one thing there, or nothing.
 _SERVICES = ("cart", "catalog", "orders", "storefront")
+_JOURNEYS = ("browse", "search", "lookup", "program")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def step(settings: Settings, url: str, rate: float, phase: Phase) -> Step:
     profile = profiles.find(settings.root / profiles.FILE, "smoke")
     phases = (Part("warm-up", WARM, rate, rate, counted=False), Part("step", COUNTED, rate, rate, counted=True))
     plan = planning.make(profile, Asked(workers=1, streams={KEEP_ALIVE: 1.0}))
-    plan = replace(plan, phases=phases, think=0.0, patience=5.0, drain=5.0)
+    weights = profiles.normal({name: plan.weights[name] for name in _JOURNEYS})
+    plan = replace(plan, phases=phases, weights=weights, think=0.0, patience=5.0, drain=5.0)
     run = planning.identify()
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
         order = planning.order(plan, run, dict.fromkeys(_SERVICES, url), hosts={}, keep=True)

@@ -1,4 +1,4 @@
-"""A server that does nothing: whatever it is asked, it gives one answer, which every journey of a load test takes for good.
+"""A server that does nothing: whatever it is asked, it gives one answer, which is right for who wants one of a thing.
 
 It stands alone, with nothing but the standard library, and is run as a file. It listens on a free port of the loopback
 interface, says which on standard error, and ends when it is told to, or after as many seconds as its argument says.
@@ -16,7 +16,12 @@ OVER = "/over"
 
 _THING = "mooring-rope"
 _BODY = json.dumps(
-    {"page": "<html>", "id": _THING, "items": [{"id": _THING, "name": "Mooring rope"}], "lines": [{"product_id": _THING}]}
+    {
+        "page": "<html>",
+        "id": _THING,
+        "items": [{"id": _THING, "name": "Mooring rope"}],
+        "lines": [{"product_id": _THING, "quantity": 1}],
+    }
 ).encode()
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(_BODY)
 _KEPT, _CLOSED = _HEAD + b"\r\n" + _BODY, _HEAD + b"Connection: close\r\n\r\n" + _BODY

@@ -11,6 +11,7 @@ from pathlib import Path
 from slipway import gitops, machine
 from slipway.access import Access
 from slipway.errors import SlipwayError
+from slipway.load.during import PROMOTION, ROLLBACK
 from slipway.load.model import ENVIRONMENT_CODE, Asked, Host, Target
 from slipway.settings import Settings
 
@@ -53,7 +54,8 @@ def target(access: Access, asked: Asked, addresses: Mapping[str, str]) -> Target
         raise NothingThere(f"nothing of {', '.join(missing)} was brought to {environment}. {cure}")
     ours = [records[service] for service in settings.services]
     release, lock = _same(record.release for record in ours), _same(record.lock for record in ours)
-    if asked.release and not asked.during and asked.release.removeprefix("v") != release.removeprefix("v"):
+    changes_releases = asked.during in (PROMOTION, ROLLBACK)
+    if asked.release and not changes_releases and asked.release.removeprefix("v") != release.removeprefix("v"):
         runs = release or "what no release names"
         raise NothingThere(f"{environment} runs {runs}, not {asked.release}. Promote {asked.release} to {environment} first.")
     return Target(

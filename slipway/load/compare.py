@@ -42,7 +42,7 @@ def compare(
         settings: The instance's.
         first: The release that is the measure.
         second: The release that is compared with it.
-        asked: The load; its release is of no account.
+        asked: The load; its release is of no account, and its environment is where releases are tried.
         progress: Shows how it goes.
         runs: Of each release, and of the first one against itself.
         user: On whose behalf.
@@ -51,12 +51,10 @@ def compare(
         UsageError: There is nothing to compare.
         SlipwayError: A release could not be put in place, or the environment could not be tested.
     """
-    environment = releases.gate(settings).after
+    asked = dataclasses.replace(asked, environment=releases.gate(settings).after)
     first, second = releases.name(first), releases.name(second)
     if first == second:
         raise UsageError(f"{first} is compared with itself anyway, before another release is: name that one too.")
-    if asked.environment != environment:
-        raise UsageError(f"releases are put in place in {environment}, and nowhere else by name: leave out --env.")
     least = statistics.fewest_for(numbers.metrics(settings.services))
     if runs < 1:
         raise UsageError(f"--runs is {runs}; at least {least} runs of each release can tell anything.")

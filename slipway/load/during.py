@@ -66,11 +66,13 @@ def work(access: Access, admin: Kube, environment: str, kind: str, *, release: s
         progress: Shows how it goes.
 
     Raises:
-        UsageError: There is no such change.
+        UsageError: There is no such change, or nobody said which release is to come.
     """
     if kind == ROLLOUT:
         return Work(kind, partial(_roll, access, admin, environment, progress))
     if kind == PROMOTION:
+        if not release and environment in {gate.after for gate in access.settings.policy.approvals.values()}:
+            raise UsageError(f"{environment} runs the newest release by itself: say with --release which other one is to come.")
         asked = promoting.Asked(environment, release=release, user=user)
         return Work(
             kind, partial(_moved, access, environment, partial(promoting.promote, access.settings, asked, progress=progress))

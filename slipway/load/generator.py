@@ -30,8 +30,9 @@ ORDER, LOG = "order.json", "log"
 # Seconds: until the generator runs, its image being fetched meanwhile; until its processes have ended after its last word.
 START_TIMEOUT, END_TIMEOUT = 120.0, 45.0
 
-# Seconds without a line after which the log is taken up again; the master says something every second.
-_QUIET = 15.0
+# Seconds without a line after which the log is taken up again, for the master says something every second; and that an API server
+# which does not answer is waited for: a test that nobody can see any more is none.
+_QUIET, _AWAY = 15.0, 60.0
 
 # Seconds beyond the plan after which what is left of it is ended: workers meet and prepare before it, and tidy up after it.
 _BEYOND = 240.0
@@ -175,16 +176,17 @@ def _wait_for_master(kube: Kube, run: str, phase: Phase) -> str:
         for pod in pods:
             if _part(pod) == _MASTER and (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
                 return Ready(pod["metadata"]["name"])
-        return Pending("the generator's pods start")
+        return Pending(next(filter(None, map(_waiting, pods)), "the generator's pods start"))
 
-    return wait_for(
-        f"the load generator {run}",
-        look,
-        timeout=START_TIMEOUT,
-        on_change=phase.say,
-        tolerate=NOT_YET,
-        hint=f"Look at `kubectl --namespace {NAMESPACE} describe pods`.",
-    )
+    return wait_for(f"the load generator {run}", look, timeout=START_TIMEOUT, on_change=phase.say, tolerate=NOT_YET)
+
+
+def _waiting(pod: Object) -> str:
+    """Why no node takes a pod, in the scheduler's words; empty when one has it, or nobody has said."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"no node takes it: {condition.get('message', '')}"[:300]
+    return ""
 
 
 def _hopeless(pod: Object) -> str:
@@ -199,8 +201,8 @@ def _follow(kube: Kube, master: str, on_second: Callable[[Second], None], plan: 
     """All that the master printed; the log is taken up again when the connection breaks, until the pod has ended."""
     lines = Lines(on_second)
     began = time.monotonic()
-    until = began + plan.seconds + plan.drain + _BEYOND
-    while time.monotonic() < until:
+
+    def read() -> Ready[None] | Pending:
         lines.again()
         try:
             since = time.monotonic() - began + 3600.0
@@ -208,8 +210,11 @@ def _follow(kube: Kube, master: str, on_second: Callable[[Second], None], plan: 
                 lines.take(line.decode(errors="replace"))
         except KubeError:  # it broke, or the pod is not that far yet
             pass
-        if lines.whole is not None or _ended(kube, master):
-            break
+        over = lines.whole is not None or not _goes_on(kube, master)
+        return Ready(None) if over else Pending("its log broke off")
+
+    with contextlib.suppress(WaitTimeout):  # as far as it has come is told
+        wait_for(f"the end of {master}", read, timeout=plan.seconds + plan.drain + _BEYOND)
     if lines.whole is None:
         _read_again(kube, master, lines)
     return lines
@@ -224,12 +229,18 @@ def _read_again(kube: Kube, master: str, lines: Lines) -> None:
         return
 
 
-def _ended(kube: Kube, name: str) -> bool:
-    try:
+def _goes_on(kube: Kube, name: str) -> bool:
+    """Whether a pod can still say something; it cannot, for all that anybody will see, when the API server stays away."""
+
+    def look() -> Ready[bool] | Pending:
         pod = kube.get("Pod", name, namespace=NAMESPACE)
-    except NOT_YET:
+        phase = (pod.get("status") or {}).get("phase") if pod else None
+        return Pending("it has not begun") if phase == "Pending" else Ready(phase == "Running")
+
+    try:
+        return wait_for(f"word of {name}", look, timeout=_AWAY, tolerate=NOT_YET)
+    except WaitTimeout:
         return False
-    return pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _exit_codes(kube: Kube, run: str, plan: Plan) -> dict[str, int]:

@@ -58,7 +58,8 @@ def _release(runs: Sequence[Run]) -> str:
 
 def of(settings: Settings, run: str) -> Comparison | None:
     """The newest comparison that a run was part of; None for none, or for one of another version of Slipway."""
-    for file in sorted(keeping.folder(settings).glob(f"compare-*/{FILE}"), reverse=True):
+    # A comparison is called by its first run, which may be much older than itself.
+    for file in sorted(keeping.folder(settings).glob(f"compare-*/{FILE}"), key=_made, reverse=True):
         try:
             told = written.read(Comparison, json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, UsageError):
@@ -66,6 +67,13 @@ def of(settings: Settings, run: str) -> Comparison | None:
         if run in {ran.id for ran in told.runs}:
             return told
     return None
+
+
+def _made(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def keep(settings: Settings, told: Comparison) -> Path:

@@ -38,13 +38,13 @@ def findings(seen: Evidence) -> Iterator[Found]:
 
 
 def crowds(phases: Sequence[Phase]) -> list[tuple[Phase, Phase]]:
-    """Phases of one rate, before and after one of a higher rate."""
-    counted = [phase for phase in phases if phase.counted and phase.begin_rate == phase.end_rate]
+    """Phases that count, of one even rate, before and after a higher one; that may come and go by ramps."""
+    even = [at for at, phase in enumerate(phases) if phase.counted and phase.begin_rate == phase.end_rate]
     return [
-        (counted[before], counted[after])
-        for before, after in combinations(range(len(counted)), 2)
-        if counted[before].end_rate == counted[after].end_rate
-        and any(phase.end_rate > counted[before].end_rate for phase in counted[before:after])
+        (phases[before], phases[after])
+        for before, after in combinations(even, 2)
+        if phases[before].end_rate == phases[after].end_rate
+        and any(max(phase.begin_rate, phase.end_rate) > phases[before].end_rate for phase in phases[before:after])
     ]
 
 

@@ -20,7 +20,7 @@ _HOST = (
 )
 _OTHER = (
     "The generator runs in the cluster of {sender}: every request goes through the gateway of {instance}, whose time is in all "
-    "figures, and whose connections to the services are its own."
+    "figures, and who makes the connections to the services, a new one for each request."
 )
 
 
@@ -45,13 +45,18 @@ def find(there: Access, asked: Asked) -> Origin:
     """Where a load comes from that somebody asked for.
 
     Raises:
-        UsageError: It would come from two places, or the other instance does not run.
-        Environmental: No way leads from there to the services.
+        UsageError: It would come from two places, or cannot tell what is asked.
+        Environmental: The other instance does not run, or no way leads from there to the services.
     """
     settings, services = there.settings, there.settings.services
     hosts = {service: names.host_name(service, asked.environment) for service in services}
     if asked.local and asked.sender:
         raise UsageError("--local sends from this host, and --from-instance from another cluster: leave one of them out.")
+    if asked.during and (asked.local or asked.sender):
+        raise UsageError(
+            f"--during {asked.during} asks how customers' connections to the services fare, and through the gateway none of them "
+            "reaches a pod: leave out --local and --from-instance."
+        )
     if asked.local:
         return Origin(dict.fromkeys(services, f"http://127.0.0.1:{there.port}"), hosts, None, _HOST)
     if not asked.sender:
@@ -59,7 +64,12 @@ def find(there: Access, asked: Asked) -> Origin:
         return Origin(inside, {}, admin(settings))
     if asked.sender == settings.instance:
         raise UsageError(f"{asked.sender} is the instance under test, and sends by itself: leave out --from-instance.")
-    other = access.open(replace(settings, instance=asked.sender))
+    try:
+        other = access.open(replace(settings, instance=asked.sender))
+    except UsageError as error:
+        raise Environmental(
+            f"nothing can be sent from {asked.sender!r}. `./invoke up --name {asked.sender}` sees to it."
+        ) from error
     gateway = f"http://{_address(there)}:{names.GATEWAY_NODE_PORT}"
     note = _OTHER.format(sender=asked.sender, instance=settings.instance)
     return Origin(dict.fromkeys(services, gateway), hosts, admin(other.settings), note)

@@ -47,17 +47,18 @@ def rollouts(
     for pod in after:
         started, former = _moment(pod.started), had.get(pod.name)
         if former is None:
-            told.append(Rollout(started or begin, pod.service, f"{pod.name} started, {pod.digest[:19]}"))
+            told.append(Rollout(started or begin, pod.service, f"{pod.name} started, {pod.digest[:19]}", pod.name))
         elif pod.restarts > former.restarts:
-            told.append(Rollout(started or end, pod.service, f"{pod.name} was restarted ({pod.restarts - former.restarts})"))
+            times = pod.restarts - former.restarts
+            told.append(Rollout(started or end, pod.service, f"{pod.name} was restarted ({times})", pod.name))
     for pod in before:
         if pod.name not in has:
             _, _, last = spans.get(pod.name, ("", 0.0, end))
-            told.append(Rollout(min(last, end), pod.service, f"{pod.name} is gone"))
+            told.append(Rollout(min(last, end), pod.service, f"{pod.name} is gone", pod.name))
     services = {pod.service for pod in (*before, *after)}
     for name, (service, first, last) in spans.items():
         if service in services and name not in had and name not in has and first <= end:
-            told.append(Rollout(first, service, f"{name} came, and was gone after {last - first:.0f} s"))
+            told.append(Rollout(first, service, f"{name} came, and was gone after {last - first:.0f} s", name))
     return tuple(sorted(told, key=lambda one: (one.time, one.service, one.what)))
 
 

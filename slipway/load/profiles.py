@@ -126,4 +126,10 @@ def _phases(told: File, profile: str, phases: list[Mapping[str, Any]]) -> tuple[
             raise told.wrong(["profiles", profile, "phases", index, "rate"], "nobody would come in this phase")
         found.append(Phase(phase["name"], float(phase["seconds"]), begin, rate, bool(phase.get("counted"))))
         before = rate
+    counted = [index for index, phase in enumerate(found) if phase.counted]
+    # What servers counted is told from the first of them to the last, all in one.
+    for index in range(counted[0], counted[-1]) if counted else ():
+        if index not in counted:
+            inside = f"phases that count follow each other, and {found[index].name!r} between them does not count"
+            raise told.wrong(["profiles", profile, "phases", index], inside)
     return tuple(found)

@@ -120,14 +120,16 @@ def changed(seen: Evidence) -> Iterator[Found]:
     if (change := seen.change) is None:
         # A pod that was restarted is the service's own fault, and has a limit; one that was replaced is somebody's change.
         before, after = ({pod.name for pod in pods} for pods in (seen.pods.before, seen.pods.after))
-        others = sorted(before ^ after)
+        # Who came and went has served meanwhile, and was there at neither look. Who was on the way out already has not come.
+        passing = {one.pod for one in seen.pods.rollouts if one.time > seen.client.began} - before - after - {""}
+        others = sorted((before ^ after) | passing)
         yield found(
             "changed",
             "no pod replaced meanwhile",
             len(others),
             not others,
             f"pods came or went while the test ran, which is in all figures: {named(others)}",
-            source="pods.before, pods.after",
+            source="pods.before, pods.after, pods.rollouts",
         )
         return
     if not change.failed:

@@ -27,6 +27,9 @@ class Shop:
         broken: Every so many-th request fails; 0 for none.
         dropped: Every so many-th connection is closed instead of an answer; 0 for none.
         forgetful: Connections are closed after every answer, and nobody is told.
+        unreached: Every so many-th request does not come to its service, and the gateway answers; 0 for none.
+        unserved: The ids of those requests.
+        careless: What goes wrong unseen: a cart keeps its newest line alone ("lines"), an order has one of each ("quantities").
     """
 
     def __init__(self, url: str) -> None:
@@ -39,7 +42,9 @@ class Shop:
         self.emptied: list[str] = []
         self.thawed = threading.Event()
         self.thawed.set()
-        self.broken = self.dropped = 0
+        self.broken = self.dropped = self.unreached = 0
+        self.unserved: set[str] = set()
+        self.careless = ""
         self.forgetful = False
         self.hung: set[str] = set()
         self.nameless = False
@@ -66,13 +71,18 @@ def _answer(shop: Shop, method: str, path: str, body: Any, headers: Mapping[str,
             shop.emptied.append(found[1])
             return 204, None
         if found[2]:
+            if shop.careless == "lines":
+                cart.clear()
             cart[found[2]] = body["quantity"]
         return 200, {"id": found[1], "lines": [{"product_id": product, "quantity": number} for product, number in cart.items()]}
     if place in ("/orders", "/api/orders"):
         if place == "/api/orders":
-            lines = [{"product_id": product} for product in shop.carts.pop(body["cart_id"])]
+            cart = shop.carts.pop(body["cart_id"])
+            lines = [{"product_id": product, "quantity": number} for product, number in cart.items()]
         else:
             lines = body["lines"]
+        if shop.careless == "quantities":
+            lines = [{**line, "quantity": 1} for line in lines]
         key = headers["Idempotency-Key"]
         shop.orders[key] = {"id": f"ORDER-{key}", "lines": lines}
         return 201, shop.orders[key]
@@ -103,6 +113,14 @@ def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
                 shop.closing.wait()
             if shop.dropped and number % shop.dropped == 0:
                 self.close_connection = True
+                return
+            unreached = shop.unreached and number % shop.unreached == 0
+            if unreached:
+                shop.unserved.add(self.headers["X-Request-ID"])
+                self.send_response(502)
+                self.send_header("X-Gateway-Answer", "no answer")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
                 return
             with shop.lock:
                 failing = shop.broken and number % shop.broken == 0

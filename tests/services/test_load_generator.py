@@ -171,6 +171,34 @@ def test_a_failing_shop_fails_its_customers_and_nothing_is_asked_again(small: Sh
     assert len(small.ids) == len(set(small.ids)) == sum(client.sent.values()) > sum(client.answered.values())
 
 
+def test_what_the_gateway_answers_for_a_service_is_no_service_s_answer(small: Shop, tmp_path: Path) -> None:
+    small.unreached = 5
+    client = send(small.url, tmp_path, planned(streams={KEEP_ALIVE: 0.8, SLOW: 0.2}, drain=40.0)).client
+    assert len(small.unserved) > 5
+    assert sum(client.sent.values()) - sum(client.answered.values()) == len(small.unserved)
+    assert client.sampled
+    assert not small.unserved & set(client.sampled)
+    assert {error for one in client.endpoints for error in one.errors} == {"the gateway: no answer"}
+    assert all(stream.failures for stream in client.streams)
+
+
+@pytest.mark.parametrize(
+    ("careless", "journey", "said"),
+    [("lines", "cart", "the cart does not hold what was put into it"), ("quantities", "checkout", "the order is not for what")],
+)
+def test_a_shop_that_loses_something_on_the_way_is_noticed(
+    small: Shop, tmp_path: Path, careless: str, journey: str, said: str
+) -> None:
+    small.careless = careless
+    client = send(small.url, tmp_path, planned(weights={journey: 1.0}, drain=40.0)).client
+    [made] = client.journeys
+    assert made.failed > made.started / 3  # a customer who wants one of each gets it
+    assert all(error.startswith(said) for one in client.endpoints for error in one.errors)
+    with shop() as good:
+        fine = send(good.url, tmp_path, planned(weights={journey: 1.0}, drain=40.0)).client
+    assert not any(one.failed for one in fine.journeys)
+
+
 def test_a_shop_that_is_not_there_is_told_by_every_customer(tmp_path: Path) -> None:
     with shop() as closed:
         url = closed.url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -220,6 +221,16 @@ def test_runs_that_are_kept_are_compared_by_their_names(settings: Settings) -> N
         page.unlink()
         assert "v0.2.0 beside v0.1.0" in command.again(settings, name).report.read_text()
     assert kept.of(settings, "20260101-000000-0000") is None
+
+
+def test_a_run_shows_the_comparison_that_was_made_last_however_old_the_others_in_it_are(settings: Settings) -> None:
+    old, middle, new = (_keep(settings, range(seed, seed + 6), release=f"v0.{seed}.0") for seed in (1, 7, 13))
+    compared(settings, middle, new)
+    newest = compared(settings, old, new).comparison
+    for file in keeping.folder(settings).glob(f"compare-*/{kept.FILE}"):
+        os.utime(file, (2000.0, 2000.0) if file.parent.name == newest.id else (1000.0, 1000.0))
+    assert newest.id < kept.of(settings, middle.split(",")[0]).id  # type: ignore[union-attr] - it was kept above
+    assert kept.of(settings, new.split(",")[0]) == newest
 
 
 def test_a_run_of_each_is_shown_beside_the_other_and_tells_nothing(settings: Settings) -> None:

@@ -84,7 +84,12 @@ def test_a_rollback_is_made_as_asked(records: Records, monkeypatch: pytest.Monke
 def test_a_change_that_changes_nothing_proves_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promoting, "promote", lambda *_, **__: None)
     with pytest.raises(UsageError, match="nothing is proven"):
-        records.work("promotion")()
+        records.work("promotion", release="v0.2.0")()
+
+
+def test_where_releases_are_tried_nobody_knows_which_one_is_to_come(records: Records) -> None:
+    with pytest.raises(UsageError, match="stage runs the newest release by itself: say with --release"):
+        records.work("promotion")
 
 
 def test_a_change_that_there_is_not_is_refused_with_those_there_are(records: Records) -> None:

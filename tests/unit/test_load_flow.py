@@ -123,6 +123,13 @@ def test_a_good_test_passes_is_kept_and_leaves_no_order(stage: Stage) -> None:
     assert run.client.removed == {"carts": 100, "orders": 100}
 
 
+def test_a_test_after_which_not_everything_was_scraped_is_invalid(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "settle", lambda *_, **__: "a scrape of every pod of stage: not yet of cart")
+    run = stage.run()
+    assert run.verdict.outcome == INVALID
+    assert [(one.rule, "not yet of cart" in one.said) for one in run.verdict.reasons] == [("prometheus", True)]
+
+
 def test_data_that_are_to_stay_stay(stage: Stage) -> None:
     assert stage.run(keep=True).client.removed == {}
     assert stage.asked == []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from slipway import helm
+from slipway import helm, waiting
 from slipway.kube import Kube, KubeError
 from slipway.load import data, generator
 from slipway.load.generator import NoGenerator
@@ -23,6 +23,7 @@ from slipway.load.written import plain
 from slipway.progress import Phase
 from slipway.settings import ROOT, Settings
 from tests.unit import loads
+from tests.unit.fakes import FakeClock
 
 CLIENT: Client = loads.changed().client
 PLAN: Plan = loads.PLAN
@@ -214,6 +215,82 @@ def test_a_log_whose_connection_breaks_is_taken_up_again_and_no_second_is_told_t
     made, told = run(kube, tmp_path)
     assert made.seconds == CLIENT.seconds
     assert told == [loads.second(0), loads.second(1)]
+
+
+class Cut(FakeKube):
+    """A cluster whose API server is away once the log has begun: for so many looks at the pod, or for good."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__(breaks_at=3)
+        self.looks = looks
+
+    def get(self, kind: str, name: str, **more: Any) -> dict[str, Any] | None:
+        self.looks -= 1
+        if self.looks >= 0:
+            raise ConnectionError("refused")
+        seen = super().get(kind, name, **more)
+        assert seen
+        return {**seen, "status": {**seen["status"], "phase": "Running"}}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    made = FakeClock()
+    monkeypatch.setattr(waiting, "SystemClock", lambda: made)
+    return made
+
+
+@pytest.mark.usefixtures("rendered")
+def test_an_api_server_that_comes_back_is_waited_for_with_a_pause_between_looks(tmp_path: Path, clock: FakeClock) -> None:
+    made, told = run(Cut(looks=20), tmp_path)
+    assert made.seconds == CLIENT.seconds
+    assert told == [loads.second(0), loads.second(1)]
+    assert 10 < sum(clock.slept) < 20
+
+
+@pytest.mark.usefixtures("rendered")
+def test_an_api_server_that_stays_away_ends_a_test_whose_workers_are_lost_then(tmp_path: Path, clock: FakeClock) -> None:
+    class Gone(Cut):
+        """Its log cannot be read a second time either."""
+
+        def log_lines(self, pod: str, *, follow: bool = False, **more: Any) -> Generator[bytes]:
+            if self.reads:
+                raise KubeError("refused")
+            yield from super().log_lines(pod, follow=follow, **more)
+
+    made, _ = run(Gone(looks=10_000), tmp_path)
+    assert all(worker.lost for worker in made.workers)
+    assert sum(clock.slept) < 60 + generator.END_TIMEOUT + 10
+
+
+@pytest.mark.usefixtures("rendered")
+def test_a_log_that_cannot_be_read_while_its_pod_runs_is_not_asked_for_without_a_pause(tmp_path: Path, clock: FakeClock) -> None:
+    class Mute(Cut):
+        """Its log is never there."""
+
+        def log_lines(self, pod: str, *, follow: bool = False, **_: Any) -> Generator[bytes]:
+            self.reads += 1
+            if self.reads == 100:
+                self.log = [BEGIN]
+                yield BEGIN.encode()
+            raise KubeError("no log")
+
+    kube = Mute(looks=0)
+    run(kube, tmp_path)
+    assert sum(clock.slept) > kube.reads / 2
+
+
+@pytest.mark.usefixtures("rendered")
+def test_a_generator_that_no_node_takes_is_told_in_the_scheduler_s_words(tmp_path: Path, clock: FakeClock) -> None:
+    class Nowhere(FakeKube):
+        def _pod(self, name: str, part: str) -> dict[str, Any]:
+            said = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+            condition = {"type": "PodScheduled", "status": "False", "message": said}
+            labels = {"app.kubernetes.io/component": part}
+            return {"metadata": {"name": name, "labels": labels}, "status": {"phase": "Pending", "conditions": [condition]}}
+
+    with pytest.raises(NoGenerator, match="no node takes it: 0/1 nodes are available: 1 node"):
+        run(Nowhere(), tmp_path)
 
 
 @pytest.mark.usefixtures("rendered")

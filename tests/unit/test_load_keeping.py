@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from slipway.errors import UsageError
 from slipway.load import keeping, plan, profiles, verdict
 from slipway.load.model import FAIL, INVALID, Asked, Change, Host, Run
+from slipway.releases import Uncounted
 from slipway.settings import Settings, load
 from tests.unit import loads
 
@@ -105,6 +108,12 @@ def test_a_passed_run_against_stage_of_a_releases_lock_counts(settings: Settings
 )
 def test_a_run_that_proves_less_does_not_count(settings: Settings, other: Run, why: str) -> None:
     assert why in keeping.objection(settings, other, GATE)
+
+
+def test_a_run_against_what_no_gate_asks_about_counts_for_nothing_and_says_what_would(settings: Settings) -> None:
+    access: Any = SimpleNamespace(settings=settings)
+    with pytest.raises(Uncounted, match="it was against qa; prod asks for one against stage"):
+        keeping.record(access, run(target=replace(loads.TARGET, environment="qa")))
 
 
 def test_pods_that_do_not_agree_are_no_digest() -> None:

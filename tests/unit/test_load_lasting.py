@@ -74,6 +74,15 @@ def test_a_verdict_looks_at_it() -> None:
     assert (outcome(1.0), outcome(5.0)) == ("pass", FAIL)
 
 
+def test_a_crowd_may_come_and_go_by_ramps() -> None:
+    before, after = Phase("before", 30, 4, 4, counted=True), Phase("after", 30, 4, 4, counted=True)
+    up, down = Phase("up", 10, 4, 16, counted=True), Phase("down", 10, 16, 4, counted=True)
+    assert lasting.crowds([before, up, down, after]) == [(before, after)]
+    assert lasting.crowds([before, replace(up, end_rate=4.0), after]) == []
+    assert lasting.crowds([before, down, after]) == [(before, after)]
+    assert lasting.crowds([before, replace(before, name="quieter", begin_rate=2, end_rate=2), after]) == []
+
+
 def test_phases_that_nobody_measured_are_not_as_before() -> None:
     assert all(one.unsure for one in lasting.findings(spiked(phases=())))
     assert judge(spiked(phases=())).outcome == INVALID

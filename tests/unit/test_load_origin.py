@@ -68,13 +68,24 @@ def test_a_node_that_no_other_one_reaches_is_told(monkeypatch: pytest.MonkeyPatc
     assert refused.value.exit_code == 3
 
 
+def test_an_instance_that_does_not_run_sends_nothing_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: Settings) -> Access:
+        raise UsageError("there is no instance. `./invoke up` makes it.")
+
+    monkeypatch.setattr(origin.access, "open", away)
+    with pytest.raises(origin.Environmental, match=r"`\./invoke up --name secnd` sees to it"):
+        origin.find(access(), Asked(sender="secnd"))
+
+
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
         (Asked(local=True, sender="other"), "leave one of them out"),
         (Asked(sender="test"), "sends by itself: leave out --from-instance"),
+        (Asked(sender="other", during="rollout"), "none of them reaches a pod: leave out"),
+        (Asked(local=True, during="promotion"), "none of them reaches a pod: leave out"),
     ],
 )
-def test_a_load_comes_from_one_place(asked: Asked, why: str) -> None:
+def test_a_load_that_would_not_show_what_is_asked_is_refused(asked: Asked, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         origin.find(access(), asked)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from loadtests.generator import order as generator_order
 from slipway.errors import UsageError
@@ -99,6 +100,16 @@ def test_the_generator_knows_every_journey_and_every_stream_that_a_profile_may_n
     named = re.search(r"^KEEP_ALIVE, NEW_CONNECTION, SLOW = (.*)$", (ROOT / "loadtests/generator/asking.py").read_text(), re.M)
     assert named
     assert tuple(re.findall(r'"([\w-]+)"', named[1])) == profiles.STREAMS
+
+
+def test_phases_that_count_follow_each_other(file: Path) -> None:
+    whole = yaml.safe_load(WHOLE)
+    first, *_ = whole["profiles"]["smoke"]["phases"]
+    more = [{**first, "name": "between"}, {**first, "name": "again", "counted": True}]
+    whole["profiles"]["smoke"]["phases"] += more
+    file.write_text(yaml.safe_dump(whole))
+    with pytest.raises(UsageError, match="phases that count follow each other, and 'between' between them does not count"):
+        profiles.load(file)
 
 
 def made(file: Path, **asked: object) -> plan.Plan:

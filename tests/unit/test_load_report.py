@@ -63,6 +63,11 @@ def test_a_long_test_is_thinned_without_losing_its_worst_second_or_a_failure() -
     assert sum(one.failures for one in thin) == sum(one.failures for one in seconds) == 7
 
 
+def test_a_long_test_that_fails_all_the_time_does_not_fail_more_often_a_second_than_it_did() -> None:
+    seconds = [replace(one, failures=1, failed=2) for one in loadruns.run(seconds=3600).client.seconds]
+    assert {(one.failures, one.failed) for one in courses.thinned(seconds)} == {(1, 2)}
+
+
 def test_nothing_measured_is_told_and_never_drawn_as_zero() -> None:
     run = SCENES["pass"]
     silent = tuple(replace(one, p50=None, p95=None, p99=None) for one in run.client.seconds)

@@ -97,6 +97,12 @@ def test_what_must_run_is_what_git_says(monkeypatch: pytest.MonkeyPatch, given: 
     assert found.addresses == ADDRESSES
 
 
+@pytest.mark.parametrize("during", ["promotion", "rollback"])
+def test_a_release_that_is_to_come_need_not_run_yet(monkeypatch: pytest.MonkeyPatch, during: str) -> None:
+    records(monkeypatch)
+    assert around.target(FakeAccess(), Asked(release="v0.3.0", during=during), ADDRESSES).release == "v0.2.0"
+
+
 def test_services_of_different_locks_are_no_release(monkeypatch: pytest.MonkeyPatch) -> None:
     records(monkeypatch, catalog={"lock": "sha256:2", "release": ""})
     found = around.target(FakeAccess(), Asked(), ADDRESSES)
@@ -114,6 +120,7 @@ def test_where_the_load_came_from_is_kept(monkeypatch: pytest.MonkeyPatch, asked
     ("asked", "why"),
     [
         (Asked(release="v0.3.0"), "stage runs v0.2.0, not v0.3.0. Promote"),
+        (Asked(release="v0.3.0", during="rollout"), "stage runs v0.2.0, not v0.3.0. Promote"),
         (Asked(environment="qa"), "has no environment 'qa'; it has dev, stage"),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slipway.load import balance, trust, verdict
 from slipway.load.evidence import Evidence, found, merged, within
-from slipway.load.model import FAIL, INVALID, PASS, Change, Pod, Series, Verdict
+from slipway.load.model import FAIL, INVALID, PASS, Change, Pod, Rollout, Series, Verdict
 from slipway.load.thresholds import Threshold
 from tests.unit import loads
 from tests.unit.loads import CLIENT, GOOD, SERVER, SERVICES, changed, endpoint, pods
@@ -92,6 +92,11 @@ FAILED = replace(IN_TIME, failed="cart never came up")
 
 DISTRUST: list[tuple[str, str, Evidence]] = [
     ("pods were replaced", "changed", changed("pods", after=tuple(replace(pod, name=f"{pod.name}-new") for pod in pods()))),
+    (
+        "a pod came and went meanwhile",
+        "changed",
+        changed("pods", rollouts=(Rollout(loads.BEGAN + 20, "cart", "cart-9 came, and was gone after 12 s", "cart-9"),)),
+    ),
     ("a change outlasted the load", "changed", replaced(replace(IN_TIME, end=loads.BEGAN + 1000))),
     ("a change began in the warm-up", "changed", replaced(replace(IN_TIME, begin=loads.BEGAN + 1))),
     ("the load was over before its change began", "changed", replaced(replace(IN_TIME, begin=loads.BEGAN + 60))),

@@ -58,11 +58,19 @@ class Pod:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Something that changed what runs while the test ran."""
+    """Something that changed what runs while the test ran.
+
+    Attributes:
+        time: When, in seconds since 1970.
+        service: Of which service.
+        what: What happened, in words.
+        pod: To which pod; empty for one that nobody can name.
+    """
 
     time: float
     service: str
     what: str
+    pod: str = ""
 
 
 @dataclass(frozen=True)
