@@ -75,7 +75,12 @@ def test_who_asks_for_an_unknown_host_is_told_what_there_is() -> None:
 
 
 def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
-    assert '502 "$service in $environment gave no answer' in config(gateway())
+    told = config(gateway())
+    assert '502 "$service in $environment gave no answer' in told
+    # Load tests know by it that no service has answered: read, not imported, for the generator's libraries are not here.
+    header = re.search(r'^OWN_ANSWER = "(.+)"$', (ROOT / "loadtests/generator/asking.py").read_text(), re.MULTILINE)
+    assert header
+    assert f'add_header {header[1]} "no answer" always;' in told.partition("location @silent")[2].partition("}")[0]
     assert "./invoke logs $service --env $environment" in config(gateway())
 
 
