@@ -80,6 +80,8 @@ class Commit:
 def environment(remote: Remote | None = None, *, identity: Identity | None = None) -> dict[str, str]:
     """The environment in which git reads no one's configuration, asks nothing, and knows the credentials of one server."""
     config = [("safe.directory", "*"), ("advice.detachedHead", "false"), ("protocol.ext.allow", "never")]
+    # A log has the lines that were asked for, and no other.
+    config.append(("log.showSignature", "false"))
     # Nobody tidies up what is thrown away, and no process starts to find that out.
     config += [("gc.auto", "0"), ("maintenance.auto", "false"), ("receive.autogc", "false")]
     if remote:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway import dockerd, engine, machine, names, ports, registry, shell, tools
+from slipway import dockerd, engine, git, machine, names, ports, registry, shell, tools
 from slipway.errors import SlipwayError
 from slipway.machine import Machine
 from slipway.settings import Settings, instances
@@ -159,11 +159,14 @@ def _missing(runtime: str) -> tuple[str, ...]:
 
 def _images_free(settings: Settings, found: engine.Engine | None) -> int | None:
     data = Path((found.info.get("DockerRootDir") if found else None) or "/var/lib/docker")
-    # The engine of a virtual machine (Docker Desktop) names a folder that is not on this side.
-    if platform.system() != "Linux" or (found and not data.exists()):
+    try:
+        # The engine of a virtual machine (Docker Desktop) names a folder that is not on this side.
+        if platform.system() != "Linux" or (found and not data.exists()):
+            return None
+        apart = machine.existing(data).stat().st_dev != machine.existing(settings.home).stat().st_dev
+        return machine.free_bytes(data) if apart else None
+    except OSError:  # it lies where this user may not look
         return None
-    apart = machine.existing(data).stat().st_dev != machine.existing(settings.home).stat().st_dev
-    return machine.free_bytes(data) if apart else None
 
 
 def _tilt(settings: Settings) -> Path | None:
@@ -199,10 +202,7 @@ def parts(version: str) -> tuple[int, ...]:
 
 
 def _newest_commit(root: Path) -> float:
-    if not shell.which("git"):
+    try:
+        return float(git.log(root, "HEAD", limit=1)[0].time)
+    except SlipwayError:  # there is no Git, or no commit
         return 0.0
-    # A checkout that belongs to another user is refused by Git otherwise; here it is only read.
-    result = shell.run(
-        ["git", "-c", "safe.directory=*", "-C", root, "log", "-1", "--format=%ct"], check=False, timeout=_PROGRAM_TIMEOUT
-    )
-    return float(result.stdout) if result.code == 0 and result.stdout.strip() else 0.0

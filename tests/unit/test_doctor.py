@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slipway import doctor, engine, survey, tools
+from slipway import doctor, engine, git, registry, survey, tools
 from slipway.doctor import Check
 from slipway.machine import GIB, Machine
 from slipway.settings import Settings, load
 from slipway.survey import Running, Survey
+from tests.unit.fake_cluster import FakeEngine
 from tests.unit.fakes import Screen
 
 TILT = "0.37.6"
@@ -320,6 +323,50 @@ def test_the_tilt_that_is_named_is_the_one_that_would_be_started(tmp_path: Path,
     tilts.compiled("old", "3.0.0", used=100)
     tilts.compiled("new", "4.0.0", used=200)
     assert tilts.seen() == ("4.0.0", True)
+
+
+@pytest.fixture
+def survey_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Survey]:
+    """Look at this machine, with an engine that says this of itself; the state folder is a fresh one."""
+
+    def take(root: Path = SETTINGS.root, **info: str) -> Survey:
+        found = FakeEngine() if info else None
+        if found:
+            found.__dict__ |= {"info": {"ServerVersion": "28", **info}, "build_cli": None}
+        monkeypatch.setattr(engine, "find", lambda _: found)
+        monkeypatch.setattr(registry, "find", lambda _: None)
+        return survey.take(replace(SETTINGS, home=tmp_path / "home", root=root))
+
+    return take
+
+
+def test_the_newest_commit_is_known_whatever_the_user_has_told_git(
+    survey_of: Callable[..., Survey], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "gitconfig"
+    own.write_text("[log]\n\tshowSignature = true\n[gpg]\n\tformat = nonsense\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(own))
+    tree = tmp_path / "tree"
+    git.init(tree, branch="main")
+    (tree / "a").touch()
+    assert survey_of(tree).newest == 0.0
+    git.stage(tree, ["a"])
+    git.commit(tree, "First", identity=git.Identity("somebody", "somebody@example"))
+    assert survey_of(tree).newest == pytest.approx(time.time(), abs=60.0)
+
+
+def test_a_disk_of_the_engine_that_this_user_may_not_look_at_is_not_judged(
+    survey_of: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+
+    def refused(path: Path) -> bool:
+        if path == Path("/closed/docker"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    assert survey_of(DockerRootDir="/closed/docker").images_free is None
 
 
 def test_a_taken_port_is_no_failure_but_said() -> None:

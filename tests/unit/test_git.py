@@ -166,6 +166,16 @@ def test_the_log_tells_trailers(tree: Path) -> None:
     assert git.tree(tree, "HEAD") == ("a", "envs/dev")
 
 
+def test_a_log_says_nothing_of_signatures_whatever_the_repository_is_told(tree: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (tree / "a").touch()
+    git.stage(tree, ["a"])
+    made = git.commit(tree, "Signed", identity=AUTHOR, key=key)
+    subprocess.run(["git", "-C", tree, "config", "log.showSignature", "true"], check=True)
+    assert [entry.sha for entry in git.log(tree, "HEAD")] == [made]
+
+
 def test_the_terminal_is_never_asked() -> None:
     environ = {**os.environ, **git.environment()}
     assert environ["GIT_TERMINAL_PROMPT"] == "0"
