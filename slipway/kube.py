@@ -26,15 +26,6 @@ Object = Mapping[str, Any]
 
 FIELD_MANAGER = "slipway"
 
-# What a server that starts, or restarts, may answer: a wait tolerates these until its deadline.
-NOT_YET: tuple[type[Exception], ...] = (
-    DynamicApiError,
-    ResourceNotFoundError,
-    urllib3.exceptions.HTTPError,
-    ConnectionError,
-    TimeoutError,
-)
-
 # Objects that others stand on go first; within one rank the order does not matter.
 # A Secret that asks for an account's token is deleted when the account is not there yet.
 # A pod whose claim, configuration or right is not there yet is tried again later, and later costs seconds.
@@ -64,6 +55,21 @@ class KubeError(SlipwayError):
 
 class Conflict(KubeError):
     """Somebody else changed the object since it was read."""
+
+
+class Away(KubeError):
+    """The API server does not answer what it is asked, or does not yet answer as it will."""
+
+
+# What a server that starts, or restarts, may answer: a wait tolerates these until its deadline.
+NOT_YET: tuple[type[Exception], ...] = (
+    Away,
+    DynamicApiError,
+    ResourceNotFoundError,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+    TimeoutError,
+)
 
 
 class _Client(kubernetes.client.ApiClient):
@@ -122,17 +128,28 @@ class Kube:
             return False
 
     def get(self, kind: str, name: str, *, namespace: str | None = None, api_version: str = "v1") -> dict[str, Any] | None:
-        """The object, or None when there is none."""
-        try:
-            return self._resource(kind, api_version).get(name=name, namespace=namespace).to_dict()
-        except NotFoundError:
-            return None
+        """The object, or None when there is none.
+
+        Raises:
+            Away: The API server does not answer.
+        """
+        with _asking():
+            try:
+                return self._resource(kind, api_version).get(name=name, namespace=namespace).to_dict()
+            except NotFoundError:
+                return None
 
     def list(
         self, kind: str, *, namespace: str | None = None, labels: str = "", api_version: str = "v1"
     ) -> Sequence[dict[str, Any]]:
-        """The objects of a kind; in every namespace by default. Each carries its kind and API version."""
-        found = self._resource(kind, api_version).get(namespace=namespace, label_selector=labels or None).to_dict()
+        """The objects of a kind; in every namespace by default. Each carries its kind and API version.
+
+        Raises:
+            Away: The API server does not answer.
+            UnknownKind: The cluster has no such kind.
+        """
+        with _asking():
+            found = self._resource(kind, api_version).get(namespace=namespace, label_selector=labels or None).to_dict()
         return [{"apiVersion": api_version, "kind": kind, **item} for item in found["items"]]
 
     def apply(self, objects: Iterable[Object]) -> None:
@@ -211,22 +228,32 @@ class Kube:
             return part.patch(name=name, namespace=namespace, body=dict(change), **options).to_dict()
 
     def delete(self, kind: str, name: str, *, namespace: str | None = None, api_version: str = "v1") -> bool:
-        """Whether there was such an object; it is on its way out now."""
-        try:
-            self._resource(kind, api_version).delete(name=name, namespace=namespace, body={"propagationPolicy": "Background"})
-        except NotFoundError:
-            return False
+        """Whether there was such an object; it is on its way out now.
+
+        Raises:
+            Away: The API server does not answer.
+        """
+        with _asking():
+            try:
+                self._resource(kind, api_version).delete(name=name, namespace=namespace, body={"propagationPolicy": "Background"})
+            except NotFoundError:
+                return False
         return True
 
     def logs(self, pod: str, *, namespace: str, container: str | None = None, tail: int = 200, previous: bool = False) -> str:
-        """The last lines of a container's log; empty when it has none yet."""
+        """The last lines of a container's log; empty when it has none yet.
+
+        Raises:
+            Away: The API server does not answer.
+        """
         core = kubernetes.client.CoreV1Api(self._client)
-        try:
-            return core.read_namespaced_pod_log(
-                pod, namespace, container=container, tail_lines=tail, previous=previous, _preload_content=True
-            )
-        except kubernetes.client.ApiException:
-            return ""
+        with _asking():
+            try:
+                return core.read_namespaced_pod_log(
+                    pod, namespace, container=container, tail_lines=tail, previous=previous, _preload_content=True
+                )
+            except kubernetes.client.ApiException:
+                return ""
 
     def log_lines(
         self, pod: str, *, namespace: str, container: str, since: float, follow: bool = False, quiet: float = READ_TIMEOUT
@@ -305,6 +332,18 @@ class Kube:
             return json.loads(answer.data)
         except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError) as error:
             raise KubeError(f"node {node} does not say what it uses. Look at `./invoke status`.") from error
+
+
+@contextmanager
+def _asking() -> Generator[None]:
+    """Turn what the library raises while something is asked for into an error for the user."""
+    try:
+        yield
+    except DynamicApiError as error:
+        raise Away(f"the API server refused to answer: {_reason(error)}. Look at `./invoke status`, and repeat.") from error
+    except urllib3.exceptions.HTTPError as error:
+        why = f"the API server does not answer ({type(error).__name__})"
+        raise Away(f"{why}. It may still be starting: look at `./invoke status`, and repeat.") from error
 
 
 @contextmanager

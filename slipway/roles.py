@@ -11,7 +11,7 @@ import yaml
 
 from slipway import names, policy
 from slipway.credentials import write_private
-from slipway.kube import Kube, Object
+from slipway.kube import NOT_YET, Kube, Object
 from slipway.settings import Settings
 from slipway.waiting import Pending, Ready, wait_for
 
@@ -106,7 +106,7 @@ def write_kubeconfigs(settings: Settings, kube: Kube) -> None:
     admin = yaml.safe_load(settings.kubeconfig.read_text())
     cluster = admin["clusters"][0]
     for role in settings.roles:
-        token = wait_for(f"the token of {role}", lambda role=role: _token(kube, role), timeout=_TOKEN_TIMEOUT)
+        token = wait_for(f"the token of {role}", lambda role=role: _token(kube, role), timeout=_TOKEN_TIMEOUT, tolerate=NOT_YET)
         context = {"cluster": cluster["name"], "user": role, "namespace": "default"}
         config = {
             "apiVersion": "v1",

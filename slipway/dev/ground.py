@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slipway import access, instance, names, roles, stores
 from slipway.access import Access
 from slipway.dev.told import ROLE
-from slipway.kube import Kube, Object
+from slipway.kube import NOT_YET, Kube, Object
 from slipway.progress import Phase, Progress
 from slipway.settings import Settings
 from slipway.waiting import Pending, Ready, wait_for
@@ -34,6 +34,7 @@ def prepare(found: Access, phase: Phase) -> None:
     """See to it that `local` is there, with the Secrets of its stores and of their clients. Tilt is never told what is in them.
 
     Raises:
+        Away: The API server does not answer.
         WaitTimeout: A removal that was interrupted does not end.
     """
     # As its admin: a `dev --down` that was cut off has left no namespace, and whose it is comes with it.
@@ -48,6 +49,7 @@ def down(settings: Settings, *, progress: Progress) -> Emptied:
 
     Raises:
         UsageError: The instance does not run.
+        Away: The API server does not answer.
         WaitTimeout: Something in `local` does not end.
     """
     access.open(settings, ROLE)  # or say what to do
@@ -87,6 +89,7 @@ def _wait_gone(kube: Kube, phase: Phase) -> None:
         "the namespace local to be empty",
         lambda: _gone(kube),
         timeout=GONE_TIMEOUT,
+        tolerate=NOT_YET,
         on_change=phase.say,
         hint="`kubectl get all --namespace local` shows what is left; `./invoke env` points kubectl at the instance.",
     )

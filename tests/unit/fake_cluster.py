@@ -159,6 +159,18 @@ class FakeKube(Kube):
         return self.texts.get((f"{pod}/{container}", previous), "")
 
 
+def away(folder: Path) -> Kube:
+    """A cluster whose API server does not run; its kubeconfig is in the folder."""
+    content = {
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "kind-away", "context": {"cluster": "c", "user": "u"}}],
+    }
+    file = folder / "kubeconfig-away"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **content}))
+    return Kube(file, "kind-away")
+
+
 def workload(
     name: str, namespace: str, *, kind: str = "Deployment", replicas: int = 1, ready: int | None = None
 ) -> dict[str, Any]:

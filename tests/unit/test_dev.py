@@ -24,10 +24,11 @@ import tasks
 from slipway import access, dev, instance, shell
 from slipway.dev import crashing, ground, running
 from slipway.errors import SlipwayError, UsageError
+from slipway.kube import Away
 from slipway.settings import ROOT
 from slipway.waiting import Pending, Ready, WaitTimeout
 from tests.e2e import tilting
-from tests.unit.fake_cluster import FakeKube, workload
+from tests.unit.fake_cluster import FakeKube, away, workload
 from tests.unit.fakes import Screen
 from tests.unit.loops import DIGEST, SERVICES, STORES, World
 
@@ -340,6 +341,28 @@ def test_down_empties_local_and_leaves_it_as_up_made_it(world: World) -> None:
     again = [item for item in world.kube.objects if item["kind"] in ("Namespace", "RoleBinding")]
     assert [item["metadata"]["name"] for item in again] == ["local", "developer"]
     assert again[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+def test_an_api_server_that_still_starts_is_told_with_what_to_do(world: World, tmp_path: Path) -> None:
+    kube = away(tmp_path)
+    for ask in (world.run, lambda: ground.down(world.settings, progress=Screen().progress)):
+        world.kube = kube  # type: ignore[assignment]
+        with pytest.raises(SlipwayError, match=r"the API server does not answer .*`\./invoke status`, and repeat"):
+            ask()
+
+
+def test_an_api_server_that_is_away_for_a_moment_while_local_is_emptied_is_waited_for(world: World) -> None:
+    answers: list[Exception | None] = [Away("it restarts"), None]
+
+    def get(kind: str, name: str, **_: Any) -> dict[str, Any] | None:
+        answer = answers.pop(0)
+        if answer:
+            raise answer
+        return None
+
+    world.kube.get, world.kube.delete = get, lambda *_: True  # type: ignore[method-assign]
+    assert ground.down(world.settings, progress=Screen().progress).workloads == ()
+    assert answers == []
 
 
 def test_what_the_readme_has_one_change_is_there_and_is_changed(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import pytest
 import urllib3.exceptions
 import yaml
 from kubernetes.client import ApiException, CoreV1Api
-from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError
+from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, NotFoundError
 
 from slipway import kube as kube_module
-from slipway.kube import Conflict, Kube, KubeError, UnknownKind, describe, ready, rollout
+from slipway.kube import NOT_YET, Away, Conflict, Kube, KubeError, UnknownKind, describe, ready, rollout
 from slipway.waiting import Pending, Ready
+from tests.unit.fake_cluster import away
 
 
 def deployment(*, replicas: int = 2, generation: int = 5, **status: int) -> dict[str, Any]:
@@ -225,10 +226,10 @@ ITEM = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x", "name
 @pytest.mark.parametrize(
     ("ask", "error"),
     [
-        (lambda kube: kube.get("Pod", "one"), urllib3.exceptions.HTTPError),
-        (lambda kube: kube.list("Pod"), urllib3.exceptions.HTTPError),
-        (lambda kube: kube.delete("Pod", "one", namespace="dev"), urllib3.exceptions.HTTPError),
-        (lambda kube: kube.logs("one", namespace="dev"), urllib3.exceptions.HTTPError),
+        (lambda kube: kube.get("Pod", "one"), Away),
+        (lambda kube: kube.list("Pod"), Away),
+        (lambda kube: kube.delete("Pod", "one", namespace="dev"), Away),
+        (lambda kube: kube.logs("one", namespace="dev"), Away),
         (lambda kube: kube.apply([ITEM]), KubeError),
         (lambda kube: kube.create(ITEM), KubeError),
         (lambda kube: kube.patch("ConfigMap", "x", {}, namespace="dev"), KubeError),
@@ -245,6 +246,52 @@ def test_a_server_that_hangs_ends_every_request_and_is_asked_once(
     server.accept()[0].close()
     with pytest.raises(BlockingIOError):
         server.accept()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda kube: kube.get("Pod", "one"),
+        lambda kube: kube.list("Pod"),
+        lambda kube: kube.delete("Pod", "one", namespace="dev"),
+        lambda kube: kube.logs("one", namespace="dev"),
+    ],
+    ids=["get", "list", "delete", "logs"],
+)
+def test_a_question_to_a_server_that_does_not_run_is_an_error_for_the_user_and_a_wait_tolerates_it(
+    ask: Callable[[Kube], object], tmp_path: Path
+) -> None:
+    with pytest.raises(KubeError, match=r"^the API server does not answer \(\w+Error\)\. .*\./invoke status.*repeat") as caught:
+        ask(away(tmp_path))
+    assert isinstance(caught.value, NOT_YET)
+
+
+def test_a_question_that_a_starting_server_refuses_is_an_error_for_the_user_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(**_: object) -> None:
+        raise DynamicApiError(_Refused('{"message": "etcd is not ready"}'))
+
+    kube = Kube(tmp_path / "kubeconfig", "kind-x")
+    monkeypatch.setattr(kube, "_resource", lambda *_: SimpleNamespace(get=refuse, delete=refuse))
+    asks: list[Callable[[], object]] = [
+        lambda: kube.get("Pod", "one"),
+        lambda: kube.list("Pod"),
+        lambda: kube.delete("Pod", "one"),
+    ]
+    for ask in asks:
+        with pytest.raises(Away, match=r"refused to answer: etcd is not ready\. Look at `\./invoke status`"):
+            ask()
+
+
+def test_what_is_not_there_is_no_refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(**_: object) -> None:
+        raise NotFoundError(_Refused("{}"))
+
+    kube = Kube(tmp_path / "kubeconfig", "kind-x")
+    monkeypatch.setattr(kube, "_resource", lambda *_: SimpleNamespace(get=refuse, delete=refuse))
+    assert kube.get("Pod", "one") is None
+    assert not kube.delete("Pod", "one")
 
 
 @pytest.mark.timeout(60)

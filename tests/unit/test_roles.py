@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from slipway import roles
-from slipway.kube import Kube
+from slipway.kube import Away, Kube
 from slipway.settings import Settings, load
 
 ALL = ("dev", "qa", "stage", "prod")
@@ -113,6 +113,20 @@ def test_each_role_has_a_private_kubeconfig_without_the_admins_key(settings: Set
         assert told["current-context"] == f"{settings.context}-{role}"
         assert told["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:1"
         assert "the admin's key" not in file.read_text()
+
+
+def test_an_api_server_that_is_away_for_a_moment_is_asked_again_for_a_token(settings: Settings) -> None:
+    class Restarting(Cluster):
+        away = True
+
+        def get(self, kind: str, name: str, *, namespace: str) -> Mapping[str, Any]:
+            if self.away:
+                self.away = False
+                raise Away("it restarts")
+            return super().get(kind, name, namespace=namespace)
+
+    roles.write_kubeconfigs(settings, cast(Kube, Restarting()))
+    assert all(roles.kubeconfig(settings, role).is_file() for role in settings.roles)
 
 
 def test_a_kubeconfig_that_is_right_is_not_written_again(settings: Settings) -> None:

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from slipway.errors import PhaseFailed, SlipwayError, WaitFailed
 from slipway.progress import Phase
 from slipway.steps import Step, needed, run_steps
 from slipway.waiting import Pending, Ready, wait_for
+from tests.unit.fake_cluster import away
 from tests.unit.fakes import Screen
 
 Do = Callable[[Phase], None]
@@ -46,6 +48,14 @@ def test_steps_bring_those_that_they_need_and_no_others_in_the_order_of_the_whol
     assert names_of(needed(steps, [])) == []
     with pytest.raises(KeyError, match="cellar"):
         needed(steps, ["cellar"])
+
+
+def test_a_step_that_loses_the_api_server_has_failed_with_what_to_do(tmp_path: Path) -> None:
+    def look(_: Phase) -> None:
+        away(tmp_path).get("ConfigMap", "x")
+
+    with pytest.raises(PhaseFailed, match=r"^first records: the API server does not answer .*\./invoke status"):
+        run_steps([Step("first records", look)], Screen().progress)
 
 
 def test_a_step_runs_after_all_that_it_needs() -> None:
