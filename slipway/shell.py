@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,9 @@ _ALERT_SECONDS = 0.5
 # The most that a program gets that starts while everything is being ended: it can only be there to tidy up.
 TIDY_SECONDS = 10.0
 
-# Every program under way, with its grace.
+# Every program under way, with its grace; and those with the user's terminal.
 _running: dict[subprocess.Popen[bytes], float] = {}
+_interactive: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
 _called_off = threading.Event()
 
@@ -252,31 +253,44 @@ def interactive(
         raise _missing(words[0], cwd, error) from None
     deadline = None if timeout is None else time.monotonic() + timeout
     interrupts = 0
-    while True:
-        try:
-            if started:
-                tell, started = started, None
-                tell(process.pid)
-            left = [] if deadline is None else [max(0.0, deadline - time.monotonic())]
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(min([*left, *([_LOOK] if hopeless else [])], default=None))
-            if process.returncode is not None:
-                return process.returncode if process.returncode >= 0 else 128 - process.returncode
-            if deadline is not None and deadline <= time.monotonic():
-                code = _end_gently(process)
-                raise CommandFailed(words, code, "", hint=f"It was ended after {timeout:g} s. {hint}".strip())
-            if hopeless and hopeless():
+    with _noted(process):
+        while True:
+            try:
+                if started:
+                    tell, started = started, None
+                    tell(process.pid)
+                left = [] if deadline is None else [max(0.0, deadline - time.monotonic())]
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(min([*left, *([_LOOK] if hopeless else [])], default=None))
+                if process.returncode is not None:
+                    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+                if deadline is not None and deadline <= time.monotonic():
+                    code = _end_gently(process)
+                    raise CommandFailed(words, code, "", hint=f"It was ended after {timeout:g} s. {hint}".strip())
+                if hopeless and hopeless():
+                    _end_gently(process)
+            except KeyboardInterrupt as interrupt:
+                # Ctrl-C reached the program too, and it decides. Anything else was sent to this process alone.
+                interrupts += 1
+                if type(interrupt) is not KeyboardInterrupt:
+                    process.terminate()
+                elif interrupts > 1 or not _at_terminal():  # who asks again, at a terminal, may have asked this process alone
+                    process.send_signal(signal.SIGINT)
+            except Exception:
                 _end_gently(process)
-        except KeyboardInterrupt as interrupt:
-            # Ctrl-C reached the program too, and it decides. Anything else was sent to this process alone.
-            interrupts += 1
-            if type(interrupt) is not KeyboardInterrupt:
-                process.terminate()
-            elif interrupts > 1 or not _at_terminal():  # who asks again, at a terminal, may have asked this process alone
-                process.send_signal(signal.SIGINT)
-        except Exception:
-            _end_gently(process)
-            raise
+                raise
+
+
+@contextlib.contextmanager
+def _noted(process: subprocess.Popen[bytes]) -> Generator[None]:
+    """Let `end_all` end a program too, as long as the block lasts."""
+    with _running_lock:
+        _interactive.add(process)
+    try:
+        yield
+    finally:
+        with _running_lock:
+            _interactive.discard(process)
 
 
 def _at_terminal() -> bool:
@@ -307,10 +321,10 @@ def which(name: str) -> list[Path]:
 
 
 def end_all() -> None:
-    """End every program that `run` has started and that still runs, with its children."""
+    """End every program that still runs: what `run` has started with its children, and what has the user's terminal."""
     with _running_lock:
-        under_way = list(_running.items())
-    enders = [threading.Thread(target=_end, args=item) for item in under_way]
+        enders = [threading.Thread(target=_end, args=item) for item in _running.items()]
+        enders += [threading.Thread(target=_end_gently, args=[process]) for process in _interactive]
     for thread in enders:
         thread.start()
     for thread in enders:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +16,7 @@ from slipway import applications, logs, shell
 from slipway.errors import UsageError
 from slipway.kube import Kube
 from slipway.settings import ROOT, Settings
+from tests.unit.test_shell import alive, eventually
 
 
 @pytest.fixture
@@ -89,6 +93,42 @@ def test_an_instance_that_is_not_there_is_said(tmp_path: Path, calls: list[list[
     with pytest.raises(UsageError, match=r"no instance 'other'.*invoke up"):
         logs.exports(nowhere)
     assert calls == []
+
+
+# Follows as the command does; its last word is that it was asked to end.
+FOLLOWS = """
+import signal, sys
+from pathlib import Path
+from slipway import logs, shell
+from slipway.settings import ROOT, Settings
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    settings, kubectl = Settings(ROOT, Path(sys.argv[1]), "test"), Path(sys.argv[2])
+    logs.logs(settings, kubectl=kubectl, service="catalog", environment=None, follow=True, tail=1)
+except KeyboardInterrupt:
+    shell.end_all()
+    sys.exit(143)
+"""
+
+
+def test_whoever_is_asked_to_end_while_it_follows_leaves_no_kubectl_behind(settings: Settings, tmp_path: Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\necho $$ > "{tmp_path}/$6.new"\nmv "{tmp_path}/$6.new" "{tmp_path}/$6.pid"\nexec sleep 60\n')
+    kubectl.chmod(0o755)
+    argv = [sys.executable, "-c", FOLLOWS, str(settings.home), str(kubectl)]
+    pid = shell.start(argv, log_file=tmp_path / "log", cwd=ROOT)
+    places = [tmp_path / f"{name}.pid" for name in settings.environments]
+    try:
+        eventually("every kubectl to run", lambda: all(place.is_file() for place in places))
+        os.kill(pid, signal.SIGTERM)
+        eventually("it to end", lambda: not alive(pid))
+    except BaseException:
+        os.killpg(pid, signal.SIGKILL)
+        raise
+    finally:
+        _, code = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(code) == 143, (tmp_path / "log").read_text()
+    assert not [place.name for place in places if alive(int(place.read_text()))]
 
 
 def test_a_shell_is_pointed_at_the_instance(settings: Settings) -> None:

@@ -311,6 +311,19 @@ def test_an_interactive_program_has_its_time_whoever_looks_after_it(monkeypatch:
         shell.interactive(["sleep", "60"], timeout=0.2, hopeless=lambda: False)
 
 
+def test_end_all_ends_an_interactive_program_of_another_thread_and_nothing_that_ended_before() -> None:
+    told: list[int] = []
+    assert shell.interactive(["true"], started=told.append) == 0
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(shell.interactive(["sleep", "60"], started=told.append)))
+    thread.start()
+    eventually("the program to run", lambda: len(told) == 2)
+    shell.end_all()
+    thread.join(timeout=5)
+    assert codes == [128 + signal.SIGTERM]
+    assert not shell._interactive  # pyright: ignore[reportPrivateUsage]
+
+
 # Counts interrupts, a line for each; another signal ends it.
 COUNTS = """
 import os, signal, sys
