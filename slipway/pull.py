@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway import machine
+from slipway import cache, machine
 from slipway.engine import Engine
 from slipway.errors import PinMismatch, SlipwayError, UsageError
 from slipway.machine import Machine
@@ -183,9 +183,17 @@ def image(
         PinMismatch: It is not what it was pinned to, or not what it was at the first pull. Nothing of it is kept.
         EngineError: It cannot be pulled.
         UsageError: SLIPWAY_MIRROR names no registry.
+        WaitTimeout: Another run pulls it, and does not come to an end.
     """
     wanted = pin(settings, name)
     asked = wanted.asked(_mirror(environ))
+    lock = "image-" + re.sub(r"[^a-z0-9.]+", "-", wanted.name.rpartition(":")[0])
+    # Two at once would share the name under which it is pulled, and the first one done would take that away.
+    with cache.locked(settings.cache, lock, phase=phase):
+        return _pulled(settings, engine, wanted, asked, target=target, phase=phase)
+
+
+def _pulled(settings: Settings, engine: Engine, wanted: Pin, asked: str, *, target: str, phase: Phase) -> Pulled:
     phase.say(f"pulling {asked}")
     # The tag is asked for its digest, and the digest is what is pulled: nothing can change in between.
     digest = wanted.digest or engine.remote_digest(asked)
@@ -196,6 +204,9 @@ def image(
             f"(from {known.place}, {known.when}). If upstream announced a rebuild, accept it by removing its entry from "
             f"{_file(settings)}; else report it upstream and use --source=build."
         )
+    if (wanted.digest or known) and engine.has_image(target):
+        phase.skip("another run has pulled it")
+        return Pulled(digest, "pinned" if wanted.digest else "recorded")
     exact = f"{asked.rpartition(':')[0]}@{digest}"
     had = engine.has_image(exact)
     got = digest if had else engine.pull(exact, phase=phase)

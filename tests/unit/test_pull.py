@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,48 @@ def test_an_image_that_the_user_has_pulled_stays_theirs(tmp_path: Path) -> None:
     fetch(settings(tmp_path), engine)
     assert engine.pulled == []
     assert f"docker.io/library/thing@{ONE}" in engine.held
+
+
+class Beside(FakeEngine):
+    """While it pulls for the first time, another run begins, and comes to its end if nothing keeps it."""
+
+    def __init__(self, where: Settings) -> None:
+        super().__init__(ONE)
+        self.phase, self.results = Phase("other"), list[pull.Pulled]()
+        self.other = threading.Thread(target=self._other, args=(where,))
+
+    def _other(self, where: Settings) -> None:
+        self.results.append(pull.image(where, self, "thing", target="slipway/thing:1.0", phase=self.phase, environ={}))
+
+    def pull(self, reference: str, *, phase: Phase | None = None) -> str:
+        if self.other.ident is None:
+            self.other.start()
+            self.other.join(0.3)
+            if not self.other.is_alive():
+                return self.serves  # what both had pulled under one name has lost that
+        return super().pull(reference)
+
+
+@pytest.mark.parametrize("name", [THING, f"{THING}@{ONE}"])
+def test_two_runs_that_pull_an_image_at_once_both_get_it_and_it_is_pulled_once(tmp_path: Path, name: str) -> None:
+    where = settings(tmp_path, name)
+    engine = Beside(where)
+    first = fetch(where, engine)
+    engine.other.join(10)
+    assert [first, *engine.results] == [
+        pull.Pulled(ONE, "pinned" if "@" in name else "first use"),
+        pull.Pulled(ONE, "pinned" if "@" in name else "recorded"),
+    ]
+    assert engine.pulled == [f"docker.io/library/thing@{ONE}"]
+    assert engine.held == {"slipway/thing:1.0": ONE}
+    assert engine.phase.skipped
+
+
+def test_what_is_held_is_not_taken_for_what_is_trusted_only_now(tmp_path: Path) -> None:
+    engine = FakeEngine(ONE)
+    engine.held["slipway/thing:1.0"] = TWO
+    assert fetch(settings(tmp_path), engine) == pull.Pulled(ONE, "first use")
+    assert engine.held == {"slipway/thing:1.0": ONE}
 
 
 def test_an_image_that_upstream_does_not_publish_can_only_be_built(tmp_path: Path) -> None:
