@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -39,6 +40,11 @@ LOG_LINES = 400
 # Seconds for all questions to the cluster together: one that hangs has little to tell.
 SECONDS = 120.0
 
+# What stands before the host in a URL; an image's tag stands before its digest like that.
+_CREDENTIALS = re.compile(rb"""//([^\s/:@"']*:[^\s/"']*)@(?!sha256:)""")
+# Bytes in which a binary file is known by one that no text has.
+_HEAD = 8192
+
 _JOB_LABEL = "batch.kubernetes.io/job-name"
 _LONGEST = 300  # letters of what a container said last
 
@@ -48,15 +54,16 @@ def collect(
 ) -> tuple[str, ...]:
     """The likeliest causes, worst first, at most five; everything that could be had is in `folder` then.
 
-    It never fails itself: what cannot be read is named in `missing.txt`.
+    It never fails itself: what cannot be read is named in `missing.txt`. Passwords in URLs, as a proxy has them, are not kept.
 
     Args:
-        folder: Made, and filled.
+        folder: Made, and filled; for its owner's eyes only.
         kube: The cluster; None when there is none to ask.
         waited_for: The condition that did not come true, or the error.
         node_logs: Writes the node's own logs below a folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     (folder / "waited-for.txt").write_text(waited_for + "\n")
     missing: list[str] = []
     seen: dict[str, list[Mapping[str, Any]]] = {}
@@ -85,7 +92,30 @@ def collect(
         (folder / "missing.txt").write_text("\n".join(missing) + "\n")
     causes = tuple(_causes(seen))[:CAUSE_LINES]
     (folder / "causes.txt").write_text("\n".join(causes) + "\n")
+    for file in sorted(folder.rglob("*")):
+        _mask(file)
     return causes
+
+
+def _mask(file: Path) -> None:
+    """Write asterisks over every user and password in the URLs of a text file, in its place: the disk may be full."""
+    try:
+        if file.is_symlink() or not file.is_file():
+            return
+        file.chmod(0o600)
+        with file.open("rb") as source, file.open("r+b") as sink:
+            if b"\0" in source.read(_HEAD):
+                return
+            source.seek(0)
+            at = 0
+            for line in source:
+                for found in _CREDENTIALS.finditer(line):
+                    sink.seek(at + found.start(1))
+                    sink.write(b"*" * len(found[1]))
+                at += len(line)
+    except OSError:  # what cannot be looked through is not kept
+        with contextlib.suppress(OSError):
+            file.unlink()
 
 
 def _in_time(deadline: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,6 +235,58 @@ def test_no_secret_is_ever_kept(tmp_path: Path) -> None:
     assert "managedFields" not in kept
     (deployment,) = yaml.safe_load_all((tmp_path / "e" / "deployments.yaml").read_text())
     assert deployment["metadata"]["name"] == "git"
+
+
+SECRET = "http://me:s3cr%40t@proxy.example:3128"
+
+
+def test_evidence_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir(mode=0o755)
+    for name in ("fresh", "again"):
+        bundle.collect(tmp_path / name, None, waited_for="x")
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
+
+
+def test_no_password_of_a_url_is_kept_and_everything_else_is(tmp_path: Path) -> None:
+    def node_logs(folder: Path) -> None:
+        inspect = f'{{"Env": ["HTTPS_PROXY={SECRET}", "https_proxy=http://me:two@words@proxy", "NO_PROXY=.svc"]}}\n'
+        (folder / "pods").mkdir(parents=True)
+        (folder / "pods" / "inspect.json").write_text(inspect * 3)
+        (folder / "pods" / "inspect.json").chmod(0o400)
+        (folder / "core").write_bytes(b"\0" + SECRET.encode())
+        (folder / "link").symlink_to(tmp_path / "elsewhere")
+        (folder / "journal.log").write_text(harmless)
+
+    harmless = "pulled docker-pullable://debian:13@sha256:ab from http://localhost:5001/v2/, told root@node; // a: b@c\n"
+    (tmp_path / "elsewhere").write_text(SECRET)
+    kube = FakeKube(event("a", "2026-01-01T00:00:01Z") | {"message": f"no answer from {SECRET}"})
+    bundle.collect(tmp_path / "e", kube, waited_for=f"an answer from {SECRET}", node_logs=node_logs)
+    kept = {file.name: file for file in (tmp_path / "e").rglob("*") if file.is_file()}
+    for name in ("inspect.json", "waited-for.txt", "causes.txt", "events.yaml"):
+        said = kept[name].read_text()
+        assert "//*" in said and "*@proxy" in said, said
+        assert not [word for word in ("me:s", "me:t", "s3cr", "two", "words") if word in said], said
+    assert "NO_PROXY=.svc" in kept["inspect.json"].read_text()
+    assert kept["journal.log"].read_text() == harmless
+    assert kept["core"].read_bytes() == b"\0" + SECRET.encode()
+    assert (tmp_path / "elsewhere").read_text() == SECRET
+
+
+def test_a_file_that_cannot_be_looked_through_for_passwords_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chmod = Path.chmod
+
+    def refused(path: Path, mode: int) -> None:
+        if path.name == "broken.log":
+            raise PermissionError(1, "Operation not permitted")
+        chmod(path, mode)
+
+    def node_logs(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "broken.log").write_text(SECRET)
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    bundle.collect(tmp_path / "e", None, waited_for="x", node_logs=node_logs)
+    assert not (tmp_path / "e" / "node" / "broken.log").exists()
 
 
 def test_logs_are_kept_of_every_container_and_of_its_last_life(tmp_path: Path) -> None:
