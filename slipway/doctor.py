@@ -78,7 +78,7 @@ def examine(settings: Settings, *, profile: str = "full", source: str = "auto", 
     seen = seen or survey.take(settings)
     upstream = source == "pull" and not settings.own_pins
     return [
-        *_engine(seen),
+        *_engine(seen, source),
         *_kernel(seen, upstream_node=upstream),
         *_room(seen, profile, source),
         *_programs(seen, source),
@@ -143,14 +143,22 @@ def _bad(name: str, found: str, cure: str, *, level: Level = "fail") -> Check:
     return Check(name, ok=level != "fail", level=level, found=found, cure=cure)
 
 
-def _engine(seen: Survey) -> Iterator[Check]:
+def _built(seen: Survey, source: str) -> bool:
+    """Whether there may be nothing left to be built: the instance is there, and what was compiled for it."""
+    return seen.made and (seen.cached or source != "build")
+
+
+def _engine(seen: Survey, source: str) -> Iterator[Check]:
     found = seen.engine
+    level = "warn" if _built(seen, source) else "fail"
     if found is None and seen.no_engine:
         yield _bad("engine", "no Docker engine answers", seen.no_engine)
     elif found is None and seen.machine.missing_capabilities and not seen.programs["go"]:
         lacks = ", ".join(seen.machine.missing_capabilities)
         cure = "Install Go (https://go.dev/dl), or start a Docker engine that copes."
-        yield _bad("engine", f"none runs, and without {lacks} it needs a shim that Go compiles; Go is not installed", cure)
+        yield _bad(
+            "engine", f"none runs, and without {lacks} it needs a shim that Go compiles; Go is not installed", cure, level=level
+        )
     elif found is None:
         yield _ok("engine", "none runs; `up` installs and starts Debian's Docker engine")
     else:
@@ -159,7 +167,7 @@ def _engine(seen: Survey) -> Iterator[Check]:
             cure = "Make sure that the ports it publishes are reachable on 127.0.0.1 here, or use an engine on this machine."
             yield _bad("engine place", f"{found.address} is not a socket of this machine", cure, level="warn")
         if found.builds:
-            yield _bad("image builds", found.builds.split(". ", 1)[0], found.builds.split(". ", 1)[-1])
+            yield _bad("image builds", found.builds.split(". ", 1)[0], found.builds.split(". ", 1)[-1], level=level)
         else:
             yield _ok("image builds", "a docker client with BuildKit is there")
     lacks = found.missing_capabilities if found else ()
@@ -229,8 +237,7 @@ def _memory(seen: Survey, profile: str, source: str) -> Check:
 def _disk(seen: Survey, source: str) -> Iterator[Check]:
     images = 0 if seen.made else DISK
     caches = 0 if source == "pull" else REBUILD_DISK if seen.cached else BUILD_DISK
-    # What is left to be built of an instance that is there may be nothing at all.
-    level = "warn" if source == "auto" or (seen.made and seen.cached) else "fail"
+    level = "warn" if source == "auto" or _built(seen, source) else "fail"
     needed = caches if seen.images_free is not None else images + caches
     yield _space("disk", str(seen.home), seen.home_free, needed, "fail" if seen.home_free < needed - caches else level)
     if seen.images_free is not None:
@@ -264,7 +271,7 @@ def _programs(seen: Survey, source: str) -> Iterator[Check]:
     if seen.engine and not seen.programs["docker"]:
         yield _bad("docker", "no docker command", "Install Docker's client (package docker-cli or docker.io): kind needs it.")
     if source != "pull":
-        yield _go(seen, "warn" if source == "auto" else "fail")
+        yield _go(seen, "warn" if source == "auto" or _built(seen, source) else "fail")
 
 
 def _go(seen: Survey, level: Level) -> Check:

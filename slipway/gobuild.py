@@ -32,6 +32,9 @@ _ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off",
 
 _VERSION = re.compile(r"v\d+")
 
+# The name of the folder that all of them lie in.
+_KIND = "go"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -67,7 +70,12 @@ def artefact(settings: Settings, recipe: Recipe) -> Artefact:
         "machine": machine.look().architecture,
         **({"cgo": True} if recipe.cgo else {}),
     }
-    return Artefact(settings.cache, "go", cache.key(files=[recipe.folder], values=values))
+    return Artefact(settings.cache, _KIND, cache.key(files=[recipe.folder], values=values))
+
+
+def any_made(settings: Settings) -> bool:
+    """Whether the programs of any recipe were compiled, and are in the cache."""
+    return any((settings.cache / _KIND).glob("[!.]*"))
 
 
 def fetch(settings: Settings, recipe: Recipe, phase: Phase) -> None:

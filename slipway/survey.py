@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway import dockerd, engine, git, machine, names, ports, registry, shell, tools
+from slipway import dockerd, engine, git, gobuild, machine, names, ports, registry, shell, tools
 from slipway.errors import SlipwayError
 from slipway.machine import Machine
 from slipway.settings import Settings, instances
@@ -59,7 +59,7 @@ class Survey:
         home_free: Bytes that may still be written there.
         images_free: Bytes that may still be written where the engine keeps images, when that is another disk of this
             machine; None when it is the same disk, or not to be seen from here.
-        cached: Whether earlier runs have left built artefacts.
+        cached: Whether earlier runs have left what they compiled.
         made: Whether this instance was made before, and has its images on the disk already; its node may stand still.
         running: Whether this instance's node runs, and has its memory already.
         http_port: The port a new instance would get.
@@ -118,7 +118,7 @@ def take(settings: Settings) -> Survey:
         home=settings.home,
         home_free=machine.free_bytes(settings.home),
         images_free=_images_free(settings, found),
-        cached=settings.cache.is_dir() and any(settings.cache.iterdir()),
+        cached=gobuild.any_made(settings),
         # Of an engine that does not answer nobody knows which nodes it has: what is here speaks for them.
         made=settings.instance in instances(settings) and (node is not None or found is None),
         running=bool(node and node.status == "running" and settings.instance in instances(settings)),

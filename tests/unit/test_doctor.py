@@ -158,6 +158,28 @@ def test_an_instance_that_is_there_is_repaired_on_a_disk_that_would_hold_no_new_
     assert not checks(full, source=source)["engine disk"].ok
 
 
+NO_GO = {**GOOD.programs, "go": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("go", replace(GOOD, programs=NO_GO)),
+        ("image builds", replace(GOOD, engine=replace(ENGINE, builds="no client can. Install buildx."))),
+        ("engine", replace(on(missing_capabilities=("CAP_SYS_RESOURCE",)), engine=None, programs=NO_GO)),
+    ],
+)
+def test_what_only_building_needs_is_no_reason_to_refuse_an_instance_that_is_built(name: str, seen: Survey) -> None:
+    for changes, level in (({"made": True, "cached": True}, "warn"), ({"made": True}, "fail"), ({"cached": True}, "fail")):
+        assert checks(replace(seen, **changes), source="build")[name].level == level
+
+
+def test_an_instance_whose_images_were_pulled_needs_nothing_compiled() -> None:
+    seen = replace(GOOD, made=True, engine=replace(ENGINE, builds="no client can. Install buildx."))
+    assert checks(seen, source="pull")["image builds"].level == "warn"
+    assert checks(replace(seen, made=False), source="pull")["image builds"].level == "fail"
+
+
 def test_the_disk_of_the_engine_is_judged_by_itself_when_it_is_another_one() -> None:
     seen = replace(GOOD, home_free=16 * 10**9, images_free=10**9)
     found = checks(seen, source="build")
@@ -353,6 +375,17 @@ def test_the_newest_commit_is_known_whatever_the_user_has_told_git(
     git.stage(tree, ["a"])
     git.commit(tree, "First", identity=git.Identity("somebody", "somebody@example"))
     assert survey_of(tree).newest == pytest.approx(time.time(), abs=60.0)
+
+
+def test_only_what_was_compiled_to_its_end_is_cached(survey_of: Callable[..., Survey], tmp_path: Path) -> None:
+    kept = tmp_path / "home" / "cache"
+    assert not survey_of().cached
+    (kept / "locks").mkdir(parents=True)
+    (kept / "locks" / "go-0123.lock").touch()
+    (kept / "go" / ".0123.part").mkdir(parents=True)
+    assert not survey_of().cached
+    (kept / "go" / "0123").mkdir()
+    assert survey_of().cached
 
 
 def test_a_disk_of_the_engine_that_this_user_may_not_look_at_is_not_judged(
