@@ -143,6 +143,11 @@ def _bad(name: str, found: str, cure: str, *, level: Level = "fail") -> Check:
     return Check(name, ok=level != "fail", level=level, found=found, cure=cure)
 
 
+def _cure(seen: Survey, cure: str, *, fresh: str) -> str:
+    """A cure, with another one that only a fresh instance has: one that is there keeps its source and its profile."""
+    return f"{cure}." if seen.made else f"{cure}, or {fresh}."
+
+
 def _built(seen: Survey, source: str) -> bool:
     """Whether there may be nothing left to be built: the instance is there, and what was compiled for it."""
     return seen.made and (seen.cached or source != "build")
@@ -187,7 +192,8 @@ def _kernel(seen: Survey, *, upstream_node: bool) -> Iterator[Check]:
     elif version == 0:
         yield _bad("cgroup", "no control groups are mounted", "Mount them (package cgroupfs-mount does on old systems).")
     elif version == 1 and upstream_node:
-        cure = "Use --source=build, whose node image still starts on version 1, or boot with systemd.unified_cgroup_hierarchy=1."
+        other = "use --source=build, whose node image still starts on version 1"
+        cure = _cure(seen, "Boot with systemd.unified_cgroup_hierarchy=1", fresh=other)
         yield _bad("cgroup", "version 1, on which the upstream node image does not start", cure)
     else:
         yield _ok("cgroup", f"version {version}")
@@ -225,11 +231,11 @@ def _memory(seen: Survey, profile: str, source: str) -> Check:
     available = seen.machine.memory_available
     said = f"{_gib(total)} in all" + (f", {_gib(available)} free" if available else "")
     if total < needed:
-        cure = "Give the machine (or Docker Desktop's virtual machine) more, or take --profile=minimal."
+        cure = _cure(seen, "Give the machine (or Docker Desktop's virtual machine) more", fresh="take --profile=minimal")
         return _bad("memory", f"{said}; {what} needs {_gib(needed)}", cure)
     # A running instance has its share already.
     if available and available < needed and not seen.running:
-        cure = "End programs that use it, `./invoke down` another instance, or take --profile=minimal."
+        cure = _cure(seen, "End programs that use it or `./invoke down` another instance", fresh="take --profile=minimal")
         return _bad("memory", f"{said}; {what} needs {_gib(needed)}", cure)
     return _ok("memory", f"{said}; {what} needs {_gib(needed)}")
 
@@ -276,7 +282,8 @@ def _programs(seen: Survey, source: str) -> Iterator[Check]:
 
 def _go(seen: Survey, level: Level) -> Check:
     go, wanted = seen.programs["go"], seen.go_wanted
-    cure = f"Install Go {wanted} or newer (https://go.dev/dl), or use --source=pull where registries can be reached."
+    other = "use --source=pull where registries can be reached"
+    cure = _cure(seen, f"Install Go {wanted} or newer (https://go.dev/dl)", fresh=other)
     if not go:
         return _bad("go", f"not installed; a source build needs {wanted}", cure, level=level)
     if survey.parts(go) >= survey.parts(wanted):

@@ -174,6 +174,21 @@ def test_what_only_building_needs_is_no_reason_to_refuse_an_instance_that_is_bui
         assert checks(replace(seen, **changes), source="build")[name].level == level
 
 
+@pytest.mark.parametrize(
+    ("name", "seen", "source"),
+    [
+        ("go", replace(GOOD, programs=NO_GO), "build"),
+        ("memory", on(memory=2 * GIB), "pull"),
+        ("memory", on(memory_available=GIB), "pull"),
+        ("cgroup", on(cgroup=1), "pull"),
+    ],
+)
+def test_another_source_or_profile_is_a_cure_only_for_what_is_still_to_be_made(name: str, seen: Survey, source: str) -> None:
+    fresh, there = (checks(replace(seen, made=made), source=source)[name].cure for made in (False, True))
+    assert ", or " in fresh and "--" in fresh
+    assert there and "--" not in there and there.removesuffix(".") in fresh
+
+
 def test_an_instance_whose_images_were_pulled_needs_nothing_compiled() -> None:
     seen = replace(GOOD, made=True, engine=replace(ENGINE, builds="no client can. Install buildx."))
     assert checks(seen, source="pull")["image builds"].level == "warn"
