@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from tests.e2e.admitting import kubectl, pod_spec, stranger
 from tests.e2e.conftest import Instance, fetch
 from tests.e2e.delivering import ARRIVAL_TIMEOUT
 from tests.e2e.writing import Tree
+
+# Until a commit comes just when Argo CD is at the one before it.
+TRIES = 6
 
 
 def test_a_pushed_record_runs_within_moments_because_the_webhook_told_argocd(instance: Instance) -> None:
@@ -37,6 +42,42 @@ def test_a_change_in_one_environment_touches_no_object_of_another(instance: Inst
     commit = delivering.change(instance, "dev", "catalog", {"replicas": 1})
     delivering.wait_delivered(instance, "dev", ["catalog"], commit)
     assert _generations(instance, ("qa", "stage", "prod")) == before
+
+
+@pytest.mark.long
+def test_what_is_taken_back_while_it_still_comes_up_is_back_with_its_configuration(instance: Instance) -> None:
+    """Argo CD prunes the configuration before the new one at the very end of what it does; by then it is wanted again."""
+    repository = instance.settings.environment("dev").repository
+    for _ in range(TRIES):
+        before, _ = delivering.read(instance, repository)
+        commit = delivering.change(instance, "dev", "catalog", {"replicas": 3, "config": {"faults": [{"latency_ms": 1}]}})
+        delivering.restore(instance, "dev", before)
+        now, _ = delivering.read(instance, repository)
+        delivering.wait_delivered(instance, "dev", ["catalog"], now)
+        there = {one["metadata"]["name"] for one in instance.kube.list("ConfigMap", namespace="dev")}
+        deployment = instance.kube.get("Deployment", "catalog", namespace="dev", api_version="apps/v1")
+        assert deployment
+        assert {
+            one["configMap"]["name"] for one in deployment["spec"]["template"]["spec"]["volumes"] if "configMap" in one
+        } <= there
+        # Argo CD came to the end of the first commit when the second one was there already: this is what it is about.
+        if (ended := _deployed(instance, "catalog-dev").get(commit)) and ended > _written(instance, repository, now):
+            return
+    pytest.fail(f"in {TRIES} tries nothing was taken back while it came up")
+
+
+def _deployed(instance: Instance, name: str) -> Mapping[str, float]:
+    """When Argo CD came to the end of each commit of an application, in seconds since 1970, as far as it remembers."""
+    found = instance.kube.get("Application", name, namespace="argocd", api_version=applications.API_VERSION)
+    assert found
+    return {one["revision"]: datetime.fromisoformat(one["deployedAt"]).timestamp() for one in found["status"]["history"]}
+
+
+def _written(instance: Instance, repository: str, commit: str) -> float:
+    """When a commit was made, in seconds since 1970."""
+    with tempfile.TemporaryDirectory() as folder:
+        git.clone(delivering.remote(instance, repository), Path(folder, "tree"), branch=gitops.BRANCH)
+        return git.log(Path(folder, "tree"), commit, limit=1)[0].time
 
 
 def test_a_deleted_deployment_comes_back_by_itself(instance: Instance) -> None:
