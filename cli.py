@@ -12,6 +12,7 @@ import inspect
 import itertools
 import logging
 import os
+import re
 import shlex
 import signal
 import stat
@@ -39,6 +40,9 @@ UNREAD_CODE = 141  # as a shell says that a program ended because nobody reads w
 TERMINATED_CODE = 143
 UNFINISHED = "`./invoke up` goes on from here; `./invoke down` removes what there is."
 
+# A command in a text, and its words.
+_COMMAND = re.compile(rf"{re.escape('./invoke')} ([^`]+)")
+
 _RED, _BOLD, _PLAIN = "\033[31;1m", "\033[1m", "\033[0m"
 
 Body = Callable[..., "int | None"]
@@ -56,7 +60,7 @@ def door(
 
     Args:
         group: The heading in `./invoke --list` under which it stands.
-        unfinished: What to do after an interrupt, when it leaves something behind.
+        unfinished: What to do after an interrupt, when it leaves something behind; the commands in it get the flag `name`.
         help: What flags mean; those that the task does not have are left out.
         word: A flag whose value may also be given as the first word, and may be left out: `push BRANCH`. One that may be
             given several times takes every word that follows: `dev SERVICE SERVICE`.
@@ -69,7 +73,8 @@ def door(
         @functools.wraps(body)
         def guarded(*args: Any, **flags: Any) -> None:
             _in_own_environment()
-            answered = _call(functools.partial(body, *args, **flags), unfinished=unfinished, code=code)
+            left = functools.partial(_naming, unfinished, flags.get("name", ""))
+            answered = _call(functools.partial(body, *args, **flags), unfinished=left, code=code)
             if answered:
                 raise Exit(code=answered)
 
@@ -82,13 +87,20 @@ def door(
     return decorate
 
 
+def _naming(text: str, instance: str) -> str:
+    """A text with commands, each of which acts on this instance."""
+    from slipway.settings import command
+
+    return _COMMAND.sub(lambda found: command(found[1], instance), text)
+
+
 def _in_own_environment() -> None:
     """Start again by ./invoke when another Python's Invoke reads these tasks: only ours has what they need."""
     if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():  # it may be a link
         os.execv(ROOT / "invoke", [str(ROOT / "invoke"), *sys.argv[1:]])
 
 
-def _call(body: Callable[[], int | None], *, unfinished: str, code: int) -> int | None:
+def _call(body: Callable[[], int | None], *, unfinished: Callable[[], str], code: int) -> int | None:
     from slipway import shell
     from slipway.errors import SlipwayError
 
@@ -104,7 +116,7 @@ def _call(body: Callable[[], int | None], *, unfinished: str, code: int) -> int 
     except KeyboardInterrupt as interrupt:
         shell.end_all()
         ended, signalled = ("Ended", TERMINATED_CODE) if isinstance(interrupt, Terminated) else ("Interrupted", INTERRUPTED_CODE)
-        raise Exit(f"\n{ended}. {unfinished}".rstrip(), signalled) from None
+        raise Exit(f"\n{ended}. {unfinished()}".rstrip(), signalled) from None
     except Exception:
         if not code:
             raise

@@ -100,7 +100,7 @@ class Access:
         """
         found = registry.find(self.engine)
         if found is None or found.state != "running":
-            raise UsageError("the registry does not run. `./invoke up` starts it.")
+            raise UsageError(f"the registry does not run. `{self.settings.command('up')}` starts it.")
         return found
 
     @cached_property
@@ -112,7 +112,7 @@ class Access:
         """
         path = self.plan.tool("helm")
         if not path.is_file():
-            raise ToolMissing(f"{path} is not there. `./invoke up` makes it.")
+            raise ToolMissing(f"{path} is not there. `{self.settings.command('up')}` makes it.")
         return path
 
     @property
@@ -164,7 +164,8 @@ class Access:
             UsageError: The mirror has no such commit.
         """
         if git.resolve(self.mirror, commit) is None:
-            raise UsageError(f"app.git has no commit {commit[:9]}. Push it first; ./invoke ci.runs shows what was pushed.")
+            shows = self.settings.command("ci.runs")
+            raise UsageError(f"app.git has no commit {commit[:9]}. Push it first; {shows} shows what was pushed.")
         with tempfile.TemporaryDirectory(prefix="slipway-source-") as folder:
             git.export(self.mirror, commit, paths, Path(folder))
             yield Source(Path(folder), commit)
@@ -178,10 +179,10 @@ def open(settings: Settings, user: str = PIPELINE) -> Access:
     """
     if user not in settings.roles:
         raise unknown("user", user, settings.roles)
-    found = engine.find(settings)
+    found, up = engine.find(settings), settings.command("up")
     node = cluster.find(settings, found) if found else None
     if found is None or node is None or node.facts is None or not roles.kubeconfig(settings, user).is_file():
-        raise UsageError(f"there is no instance {settings.instance!r}, or it was not finished. `./invoke up` makes it.")
+        raise UsageError(f"there is no instance {settings.instance!r}, or it was not finished. `{up}` makes it.")
     if node.state != "running":
-        raise UsageError(f"instance {settings.instance!r} does not run: its node is {node.state}. `./invoke up` starts it.")
+        raise UsageError(f"instance {settings.instance!r} does not run: its node is {node.state}. `{up}` starts it.")
     return Access(settings, user, node.http_port, credentials.keep(settings), node.facts, found)

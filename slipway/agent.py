@@ -97,7 +97,7 @@ def ensure(settings: Settings, engine: Engine, *, image: str, helm: Path, secret
     content = pack(settings, helm)
     identity = engine.image_id(image)
     if identity is None:
-        raise EngineError(f"the engine does not hold {image}. Run `./invoke up` again.")
+        raise EngineError(f"the engine does not hold {image}. Run `{settings.command('up')}` again.")
     options = _options(settings, engine)
     key = hashlib.sha256(content + json.dumps([identity, options], sort_keys=True, default=str).encode()).hexdigest()[:16]
     found = _own(settings, engine)
@@ -149,7 +149,7 @@ def remove(settings: Settings, engine: Engine, *, clock: Clock | None = None) ->
             return Pending(str(error))
         return Ready(None) if not left else Pending("it is ending")
 
-    wait_for("the runner to end", gone, timeout=REMOVE_TIMEOUT, hint="Run `./invoke down` again.", clock=clock)
+    wait_for("the runner to end", gone, timeout=REMOVE_TIMEOUT, hint=f"Run `{settings.command('down')}` again.", clock=clock)
     return had
 
 
@@ -168,16 +168,16 @@ def write_beat(at: Path, told: Beat) -> None:
 
 def trouble(settings: Settings, engine: Engine, *, now: float | None = None) -> str:
     """What is wrong with the runner, and what to do; "" when nothing is."""
-    found = engine.container(container(settings))
+    found, up = engine.container(container(settings)), settings.command("up")
     if found is None:
-        return "there is none; pushes wait until `./invoke up` has made it"
+        return f"there is none; pushes wait until `{up}` has made it"
     if found.status != "running":
-        return f"it is {found.status}; pushes wait until `./invoke up` has started it"
+        return f"it is {found.status}; pushes wait until `{up}` has started it"
     told = beat(settings)
     if told is None:
         return f"it has not looked for pushes yet; look at `docker logs {container(settings)}`"
     if (silent := (time.time() if now is None else now) - told.time) > SILENT_AFTER:
-        return f"it has said nothing for {silent:.0f} s; `./invoke up` makes it anew"
+        return f"it has said nothing for {silent:.0f} s; `{up}` makes it anew"
     return told.trouble
 
 

@@ -249,7 +249,7 @@ class Assembly:
             repository, _, version = full.rpartition(":")
             digest = registry.digest(full)
             if digest is None:
-                raise SlipwayError(f"the registry does not hold {full} any more. Run `./invoke up` again.")
+                raise SlipwayError(f"the registry does not hold {full} any more. Run `{self.settings.command('up')}` again.")
             made.append(genesis.Part(name, version.rpartition("-")[0], repository, digest, chart=name))
         return made
 
@@ -314,7 +314,7 @@ class Assembly:
                 timeout=DELIVERY_TIMEOUT,
                 tolerate=NOT_YET,
                 on_change=phase.say,
-                hint=f"Look at `./invoke status` and at {names.url('argocd', port=self.node.http_port)}.",
+                hint=f"Look at `{self.settings.command('status')}` and at {names.url('argocd', port=self.node.http_port)}.",
             )
             phase.say(f"{name} is delivered")
 

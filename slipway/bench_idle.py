@@ -83,7 +83,7 @@ def bench_idle(settings: Settings, *, seconds: int, progress: Progress) -> Repor
     found = engine.find(settings)
     node = cluster.find(settings, found) if found else None
     if found is None or node is None or node.state != "running":
-        raise SlipwayError(f"instance {settings.instance!r} does not run. `./invoke up` makes it.")
+        raise SlipwayError(f"instance {settings.instance!r} does not run. `{settings.command('up')}` makes it.")
     kube = Kube(settings.kubeconfig, settings.context)
     names = (settings.node, registry.CONTAINER)
     with progress.showing(), progress.phase("watching") as phase:

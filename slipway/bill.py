@@ -31,7 +31,6 @@ def bill(settings: Settings, service: str, *, environment: str = "") -> str:
     beside = registry.find(found) if found else None
     if not rows or beside is None:
         where = environment or "any environment"
-        raise SlipwayError(
-            f"{service} does not run in {where} of {settings.instance}. {seen.trouble or 'Look at `./invoke status`.'}"
-        )
+        look = f"Look at `{settings.command('status')}`."
+        raise SlipwayError(f"{service} does not run in {where} of {settings.instance}. {seen.trouble or look}")
     return images.bill(f"{images.service_repository(settings, beside, service)}@{rows[0].digest}")

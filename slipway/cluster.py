@@ -160,7 +160,7 @@ def ensure(settings: Settings, engine: Engine, blueprint: Blueprint, *, phase: P
         lambda: _api(settings, engine, kube),
         timeout=API_TIMEOUT,
         on_change=phase.say,
-        hint=f"Look at `docker logs {settings.node}`; `./invoke down` and `./invoke up` make a new one.",
+        hint=f"Look at `docker logs {settings.node}`; {_anew(settings)} make a new one.",
     )
     return node
 
@@ -173,7 +173,7 @@ def _make(settings: Settings, engine: Engine, blueprint: Blueprint, phase: Phase
     phase.say(f"http port {port}" + ("" if port == names.PREFERRED_HTTP_PORT else f" ({names.PREFERRED_HTTP_PORT} is taken)"))
     found = find(settings, engine)
     if found is None:
-        raise SlipwayError(f"kind made no container {settings.node}. Run `./invoke down`, then `./invoke up`.")
+        raise SlipwayError(f"kind made no container {settings.node}. {_anew(settings)} make it.")
     return found
 
 
@@ -305,7 +305,7 @@ def remove(settings: Settings, engine: Engine, *, clock: Clock | None = None) ->
         f"the node {settings.node} to end",
         gone,
         timeout=REMOVE_TIMEOUT,
-        hint="Run `./invoke down` again; if that does not help, restart the engine.",
+        hint=f"Run `{settings.command('down')}` again; if that does not help, restart the engine.",
         clock=clock,
     )
     return True
@@ -326,6 +326,10 @@ def _require_ours(settings: Settings, engine: Engine, container: Any) -> None:
     # The image is asked first: that of a half-made node is ours too, and whatever state a node is in, it is known.
     if not ours(container.attrs["Config"]["Image"]) and engine.file(settings.node, _FACTS) is None:
         raise UsageError(f"container {settings.node} is not Slipway's: choose another --name")
+
+
+def _anew(settings: Settings) -> str:
+    return f"`{settings.command('down')}` and `{settings.command('up')}`"
 
 
 def _told_since(pods: Sequence[Object], start: float | None) -> Ready[None] | Pending:

@@ -27,9 +27,15 @@ _WRITTEN = ("cache", "engine", "evidence", "instances", "tools", "trust.json", "
 
 @dataclass(frozen=True)
 class Removed:
-    """What `down` removed; empty when there was nothing."""
+    """What `down` removed.
+
+    Attributes:
+        what: Each thing; empty when there was nothing.
+        next: The command that makes the instance anew.
+    """
 
     what: tuple[str, ...]
+    next: str
 
 
 def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
@@ -65,13 +71,13 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
                 purged = _purge(settings, found)
                 phase.say(", ".join(purged) or "nothing to remove")
                 removed += purged
-    return Removed(tuple(removed))
+    return Removed(tuple(removed), settings.command("up"))
 
 
 def show(removed: Removed, console: Console) -> None:
     """Print it for a person."""
     if removed.what:
-        console.print("Next: ./invoke up")
+        console.print(f"Next: {removed.next}", markup=False)
 
 
 def _remove(settings: Settings, found: engine.Engine | None) -> list[str]:

@@ -113,7 +113,7 @@ def began(settings: Settings, remote: git.Remote) -> str:
     if git.resolve(settings.root, commit) is None:
         raise UsageError(
             f"this instance began with commit {commit[:9]}, which this checkout does not have, and its records were never "
-            "written. Fetch that commit, or begin anew: ./invoke down, then ./invoke up."
+            f"written. Fetch that commit, or begin anew: {settings.command('down')}, then {settings.command('up')}."
         )
     return commit
 

@@ -98,7 +98,7 @@ def tilt(settings: Settings, page: str) -> Generator[Hold]:
             there = find_tilt(settings)
             raise UsageError(
                 f"Tilt runs for instance {settings.instance!r} already{f': {there.page}' if there and there.page else ''}. "
-                "End it with Ctrl-C where it runs, or by `./invoke dev --down`."
+                f"End it with Ctrl-C where it runs, or by `{settings.command('dev --down')}`."
             ) from None
         yield hold
 

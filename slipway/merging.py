@@ -160,13 +160,15 @@ def _why_not(mine: Access, branch: str, tip: str) -> str:
     found = next((run for run in runs.settled(mine.settings) if run.commit == tip), None)
     told = releases.verdict(mine.mirror, tip)
     if found is None or (found.state == runs.PASSED and not told):
-        return f"No run of {short} has passed: the runner takes it when it was pushed (./invoke push {branch} follows it)."
-    look = f"./invoke ci.runs --run {found.id}"
+        push = mine.settings.command(f"push {branch}")
+        return f"No run of {short} has passed: the runner takes it when it was pushed ({push} follows it)."
+    look = mine.settings.command(f"ci.runs --run {found.id}")
     if not found.over:
         where = f" ({found.stages[-1].name})" if found.stages else ""
         return f"Its run {found.id} is {found.state}{where}: wait for it, {look} shows it."
     if found.state == runs.SUPERSEDED:
-        return f"Its run {found.id} was superseded: {found.trouble}. Run it again with `./invoke ci --ref {branch}`."
+        again = mine.settings.command(f"ci --ref {branch}")
+        return f"Its run {found.id} was superseded: {found.trouble}. Run it again with `{again}`."
     return f"Its run {found.id} {found.state}: {found.trouble.splitlines()[0] if found.trouble else ''}\n{look} tells why."
 
 
@@ -177,8 +179,8 @@ def _by_hand(mine: Access, branch: str, into: str, conflict: git.MergeConflict) 
         f"    git switch {branch}\n"
         f"    git fetch {mine.app.url} {into}\n"
         f"    git merge FETCH_HEAD          # resolve, then git commit\n"
-        f"    ./invoke push {branch}\n"
-        f"    ./invoke merge {branch}"
+        f"    {mine.settings.command(f'push {branch}')}\n"
+        f"    {mine.settings.command(f'merge {branch}')}"
     )
 
 
@@ -193,13 +195,13 @@ def _next(mine: Access, into: str) -> str:
     if (own := policy.line(rules, into)) and own.releases:
         last = versions.newest(tags)
         approver = next(iter(releases.gate(mine.settings).approvers))
-        return f"./invoke approve v{last.next_minor if last else '0.1.0'} --user {approver}"
+        return mine.settings.command(f"approve v{last.next_minor if last else '0.1.0'} --user {approver}")
     line = next((line for line in rules.lines if line.cut_from == into), None)
     if line is None:
-        return "./invoke status"
+        return mine.settings.command("status")
     taken = [line.release(name.removeprefix(HEADS)) for name in git.local_refs(mine.mirror, HEADS)]
     last = versions.newest([*tags, *taken])
-    return f"./invoke release.cut {last.next_minor if last else '0.1.0'}"
+    return mine.settings.command(f"release.cut {last.next_minor if last else '0.1.0'}")
 
 
 def show(made: Merged, console: Console) -> None:

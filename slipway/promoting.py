@@ -132,9 +132,9 @@ def _release(pipeline: Access, asked: Asked, source: str, progress: Progress) ->
     if lives_on:
         with progress.phase(f"Tag {lock.release}"):
             releases.tag(pipeline.settings, lock)
-    finish = f"./invoke release.finish {lock.release[1:]} --user {_merger(pipeline.settings)}"
-    rest = f"./invoke promote {asked.to} --release {lock.release}"
-    following = f"./invoke history {asked.to}" if lives_on else finish
+    finish = pipeline.settings.command(f"release.finish {lock.release[1:]} --user {_merger(pipeline.settings)}")
+    rest = pipeline.settings.command(f"promote {asked.to} --release {lock.release}")
+    following = pipeline.settings.command(f"history {asked.to}") if lives_on else finish
     return _told(done, source, before, images=images, lock=lock, following=following if whole else rest)
 
 
@@ -151,7 +151,7 @@ def _again(pipeline: Access, asked: Asked, progress: Progress) -> Promoted:
         )
     services = moved(releases.records_of(lock, asked.to), _versions(before), staged.changed)
     approver = next(iter(releases.gate(pipeline.settings).approvers))
-    following = f"./invoke approve {lock.release} --user {approver}"
+    following = pipeline.settings.command(f"approve {lock.release} --user {approver}")
     return Promoted(asked.to, "", lock.release, lock.hash, staged.made, staged.commit, services, (), following)
 
 
@@ -188,7 +188,7 @@ def _onward(pipeline: Access, asked: Asked, progress: Progress) -> Promoted:
     before = {service: entry.record for (name, service), entry in had.items() if name == asked.to}
     with progress.phase(f"{asked.to} gets {', '.join(record.service for record in wanted)}") as phase:
         done = promotion.deploy(pipeline, change, phase=phase)
-    return _told(done, source, before, following=f"./invoke diff {source} {asked.to}")
+    return _told(done, source, before, following=pipeline.settings.command(f"diff {source} {asked.to}"))
 
 
 def _lock(there: State, asked: Asked, source: str) -> Lock:
@@ -225,7 +225,7 @@ def _before(pipeline: Access, environment: str) -> str:
     order = pipeline.environments
     if environment == order[0]:
         what = f"nothing comes before {environment}: name where it comes from with --origin, or push to a branch"
-        raise UsageError(f"{what} (./invoke push BRANCH --to {environment}).")
+        raise UsageError(f"{what} ({pipeline.settings.command(f'push BRANCH --to {environment}')}).")
     return order[order.index(environment) - 1]
 
 

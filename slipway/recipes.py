@@ -120,7 +120,7 @@ class Plan:
         image = self.catalogue.image(name)
         if not self.engine.has_image(self.image(name)):
             if image.base and not self.engine.has_image(self.image(image.base)):
-                raise ToolMissing(f"the image {image.base} is not there. `./invoke up` makes it.")
+                raise ToolMissing(f"the image {image.base} is not there. `{self.settings.command('up')}` makes it.")
             self._build_image(image, phase)
         return images.publish(self.engine, found, self.image(name))
 

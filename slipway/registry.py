@@ -78,10 +78,10 @@ def ensure(settings: Settings, engine: Engine, image: str, *, phase: Phase) -> R
         WaitTimeout: It does not answer.
     """
     with cache.locked(settings.cache, "registry", phase=phase):
-        return _ensure(engine, image)
+        return _ensure(settings, engine, image)
 
 
-def _ensure(engine: Engine, image: str) -> Registry:
+def _ensure(settings: Settings, engine: Engine, image: str) -> Registry:
     container = engine.container(CONTAINER)
     if container is not None and not _ours(container):
         raise UsageError(
@@ -99,9 +99,11 @@ def _ensure(engine: Engine, image: str) -> Registry:
     with asking("the registry's container"):
         if container is None:
             network(engine)
-            container = _make(engine, image, port or ports.free_port(names.PREFERRED_REGISTRY_PORT, reserved=engine.mapped()))
+            container = _make(
+                settings, engine, image, port or ports.free_port(names.PREFERRED_REGISTRY_PORT, reserved=engine.mapped())
+            )
         if container.status != "running":
-            _start(container)
+            _start(settings, container)
     found = find(engine)
     if found is None:
         raise EngineError(f"container {CONTAINER} went away. Run the command again.")
@@ -168,7 +170,7 @@ def network(engine: Engine) -> None:
             networks.create(NETWORK, **make)
 
 
-def _make(engine: Engine, image: str, port: int) -> Container:
+def _make(settings: Settings, engine: Engine, image: str, port: int) -> Container:
     config = {
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": True}},
@@ -178,7 +180,7 @@ def _make(engine: Engine, image: str, port: int) -> Container:
     engine.client.volumes.create(VOLUME, labels=_OURS)
     identity = engine.image_id(image)
     if identity is None:
-        raise EngineError(f"the engine does not hold {image}. Run `./invoke up`.")
+        raise EngineError(f"the engine does not hold {image}. Run `{settings.command('up')}`.")
     made = engine.client.containers.create(
         image,
         command=["serve", _CONFIG],
@@ -202,7 +204,7 @@ def _make(engine: Engine, image: str, port: int) -> Container:
     return made
 
 
-def _start(container: Container) -> None:
+def _start(settings: Settings, container: Container) -> None:
     try:
         with asking("the registry's container"):
             container.start()
@@ -212,7 +214,8 @@ def _start(container: Container) -> None:
         port = _port(container)
         raise EngineError(
             f"the registry's port {port} is taken by another program now, and image references name it. "
-            f"Free it (`ss -ltnp 'sport = :{port}'` shows who has it), or run `./invoke down --purge` and `./invoke up`."
+            f"Free it (`ss -ltnp 'sport = :{port}'` shows who has it), or run "
+            f"`{settings.command('down --purge')}` and `{settings.command('up')}`."
         ) from error
 
 

@@ -128,7 +128,7 @@ def rollback(settings: Settings, environment: str, *, to: str = "", user: str, p
     before = {name: record.get("version", "") for name, record in runs.items()}
     services = moved((entry.record for entry in entries), before, done.changed)
     left = tuple(sorted(set(runs) - {entry.record.service for entry in entries}))
-    following = f"./invoke history {environment}"
+    following = settings.command(f"history {environment}")
     return RolledBack(environment, change.release, chosen.commit.sha, done.made, done.commit, services, left, following)
 
 

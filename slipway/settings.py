@@ -18,7 +18,7 @@ from slipway import yamlfile
 from slipway.errors import UsageError, unknown
 from slipway.policy import Environment, Policy, Role
 
-__all__ = ["ROOT", "SOURCES", "Environment", "Profile", "Role", "Settings", "Store", "instances", "load"]
+__all__ = ["ROOT", "SOURCES", "Environment", "Profile", "Role", "Settings", "Store", "command", "instances", "load", "usual"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -131,6 +131,14 @@ class Settings:
         """The data folder of the checkout."""
         return self.root / "cluster"
 
+    def command(self, words: str) -> str:
+        """What to type so that a task acts on this instance.
+
+        Args:
+            words: The task, and flags of it.
+        """
+        return command(words, self.instance)
+
     @property
     def own_pins(self) -> bool:
         """Whether the user keeps a file of pins of their own, so that images may be others than upstream's."""
@@ -238,7 +246,7 @@ def load(instance: str | None = None, *, environ: Mapping[str, str] = os.environ
     Raises:
         UsageError: The name cannot be one.
     """
-    name = instance or environ.get("SLIPWAY_INSTANCE") or DEFAULT_INSTANCE
+    name = instance or usual(environ)
     if not _INSTANCE.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be an instance's name: use 1 to 30 lower-case letters, digits and dashes, "
@@ -248,6 +256,23 @@ def load(instance: str | None = None, *, environ: Mapping[str, str] = os.environ
     home = Path(environ["SLIPWAY_HOME"]) if environ.get("SLIPWAY_HOME") else data / "slipway"
     pins, rules = (Path(file).resolve() if (file := environ.get(key)) else None for key in ("SLIPWAY_PINS", "SLIPWAY_POLICY"))
     return Settings(ROOT, home.resolve(), name, pins or Settings.pins, rules)
+
+
+def usual(environ: Mapping[str, str] = os.environ) -> str:
+    """The instance that a command acts on which names none."""
+    return environ.get("SLIPWAY_INSTANCE") or DEFAULT_INSTANCE
+
+
+def command(words: str, instance: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """What to type so that a task acts on an instance, which is named unless it is the usual one.
+
+    Args:
+        words: The task, and flags of it.
+        instance: The instance's name; "" for the usual one.
+        environ: Where SLIPWAY_INSTANCE is looked up.
+    """
+    named = "" if instance in ("", usual(environ)) else f" --name {instance}"
+    return f"./invoke {words}{named}"
 
 
 def instances(settings: Settings) -> tuple[str, ...]:

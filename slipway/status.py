@@ -118,23 +118,23 @@ class Status:
 
 def status(settings: Settings) -> Status:
     """What the instance is and runs now. Never starts or changes anything."""
-    found = engine.find(settings)
+    found, up = engine.find(settings), settings.command("up")
     node = cluster.find(settings, found) if found else None
     if found is None:
-        return _whole(settings, "absent", "No Docker engine runs. `./invoke up` starts one, or says what to install.")
+        return _whole(settings, "absent", f"No Docker engine runs. `{up}` starts one, or says what to install.")
     if node is None:
-        return _whole(settings, "absent", "There is no such instance. `./invoke up` makes it.")
+        return _whole(settings, "absent", f"There is no such instance. `{up}` makes it.")
     if node.facts is None:
-        return _whole(settings, "unfinished", "It was not finished. `./invoke up` makes it.", node=node)
+        return _whole(settings, "unfinished", f"It was not finished. `{up}` makes it.", node=node)
     if node.state != "running":
-        return _whole(settings, "stopped", f"Its node is {node.state}. `./invoke up` starts it again.", node=node)
+        return _whole(settings, "stopped", f"Its node is {node.state}. `{up}` starts it again.", node=node)
     kube = Kube(settings.kubeconfig, settings.context)
     if settings.kubeconfig.is_file() and kube.healthy():
         try:
             return _look(settings, kube, node, node.facts, _runner(settings, found))
         except NOT_YET:  # it went away while it was asked
             pass
-    trouble = "Its API server does not answer. `./invoke up` waits for it and repairs what it can."
+    trouble = f"Its API server does not answer. `{up}` waits for it and repairs what it can."
     return _whole(settings, "unreachable", trouble, node=node)
 
 
@@ -181,7 +181,7 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
     elif expected is None:
         trouble = "It was not finished. "
     if trouble:
-        trouble += "`./invoke up` repairs what it can; docs/troubleshooting.md goes on from the symptom."
+        trouble += f"`{settings.command('up')}` repairs what it can; docs/troubleshooting.md goes on from the symptom."
     return Status(
         instance=settings.instance,
         state="degraded" if trouble else "healthy",

@@ -35,7 +35,7 @@ def get(settings: Settings, name: str) -> Path:
     """
     found = find(settings, name)
     if found is None:
-        raise ToolMissing(f"there is no {name} of the pinned version. `./invoke up` makes one.")
+        raise ToolMissing(f"there is no {name} of the pinned version. `{settings.command('up')}` makes one.")
     return found
 
 

@@ -14,7 +14,7 @@ from slipway.dev import tilt
 from slipway.errors import PhaseFailed, UsageError, unknown
 from slipway.kube import Object
 from slipway.progress import Progress
-from slipway.settings import DEFAULT_INSTANCE, SOURCES, Settings
+from slipway.settings import SOURCES, Settings, command
 from slipway.steps import run_steps
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def _agreed(settings: Settings, had: instance.Facts | None, profile: str | None,
     for what, has, asked in (("profile", had.profile, profile or had.profile), ("source", had.source, source)):
         if asked not in (has, "auto"):
             raise UsageError(
-                f"instance {settings.instance!r} has the {what} {has}. Run `./invoke down` first to make it with the {what} "
-                f"{asked}, or give the other one a name: ./invoke up --name NAME --{what} {asked}"
+                f"instance {settings.instance!r} has the {what} {has}. Run `{settings.command('down')}` first to make it "
+                f"with the {what} {asked}, or give the other one a name: ./invoke up --name NAME --{what} {asked}"
             )
     return had.profile, pull.choose(had.source, settings)
 
@@ -153,7 +153,8 @@ def _with_evidence(work: Assembly, failure: PhaseFailed) -> PhaseFailed:
         node_logs=node_logs,
     )
     listed = "\n".join(["Likely causes:", *(f"  {cause}" for cause in causes)]) if causes else ""
-    again = "`./invoke up` goes on from here once the cause is mended; `./invoke down` removes what there is."
+    up, down = settings.command("up"), settings.command("down")
+    again = f"`{up}` goes on from here once the cause is mended; `{down}` removes what there is."
     return PhaseFailed(failure.phase, failure.cause, bundle=folder, hint="\n".join(line for line in (listed, again) if line))
 
 
@@ -164,5 +165,4 @@ def show(made: Made, console: Console) -> None:
     for name, url in made.urls.items():
         console.print(f"  {name:<{width}}  {url}", markup=False)
     console.print(f"\n  users developer, lead and pipeline; passwords: {made.secrets}", markup=False)
-    name = "" if made.instance == DEFAULT_INSTANCE else f" --name {made.instance}"
-    console.print(f"\nNext: ./invoke status{name}")
+    console.print(f"\nNext: {command('status', made.instance)}", markup=False)

@@ -39,14 +39,15 @@ def explain(settings: Settings, service: str, environment: str) -> Explained:
         left = holding.left(bare, tip, environment, service)
         record = history.records(changes).get(service)
         approved_by = _approvers(bare, tip, record.lock) if record and record.lock else ()
+    past = settings.command(f"history {environment}")
     if record is not None and record.retired:
         gone = f"since commit {record.source_commit[:9]}, which has no services/{service} any more"
         back = f"since {record.version} was taken back, before which it had never run there"
         how = back if record.withdrawn else gone
-        raise UsageError(f"{service} is retired in {environment} {how}. `./invoke history {environment}` lists what came.")
+        raise UsageError(f"{service} is retired in {environment} {how}. `{past}` lists what came.")
     if record is None:
         settings.service(service)
-        raise UsageError(f"{environment} runs nothing of {service} yet. `./invoke history {environment}` lists what came.")
+        raise UsageError(f"{environment} runs nothing of {service} yet. `{past}` lists what came.")
     brought = next((change for change in changes if any(step.service == service for step in change.steps)), None)
     following = _next(reader, record) if record.chart == CHART else None
     return Explained(
@@ -137,39 +138,40 @@ def _artifact(record: Record) -> tuple[str, ...]:
 
 def _command(reader: Access, record: Record, following: Next | None) -> str:
     """What brings the artifact on, as it is typed."""
-    tags = [name.removeprefix("refs/tags/") for name in git.local_refs(reader.mirror, "refs/tags")]
+    settings, tags = reader.settings, [name.removeprefix("refs/tags/") for name in git.local_refs(reader.mirror, "refs/tags")]
     if record.chart == CHART and following and following.there:
-        return f"./invoke explain {record.service} --env {following.environment}"
+        return settings.command(f"explain {record.service} --env {following.environment}")
     if following:
-        return _onwards(reader.settings.policy, record, following, tags)
+        return _onwards(settings, record, following, tags)
     if record.chart == CHART and record.release and record.release not in tags:
-        return f"./invoke release.finish {record.release.removeprefix('v')}"
-    return f"./invoke history {record.environment}"
+        return settings.command(f"release.finish {record.release.removeprefix('v')}")
+    return settings.command(f"history {record.environment}")
 
 
-def _onwards(rules: policy.Policy, record: Record, following: Next, tags: Iterable[str]) -> str:
+def _onwards(settings: Settings, record: Record, following: Next, tags: Iterable[str]) -> str:
     refused, to = {refusal.rule for refusal in following.refusals}, following.environment
-    gate = rules.approvals.get(to)
+    gate = settings.policy.approvals.get(to)
     may = [user for user in gate.approvers if user not in following.facts.authors] if gate else []
     if "branches" in refused:
-        return _another_branch(rules, record.branch, tags)
+        return _another_branch(settings, record.branch, tags)
     if refused & {"held", "origin", "lock", "stage-first"} or (following.how == "automatic" and not refused):
-        return f"./invoke push {record.branch}" + (f" --to {to}" if "held" in refused else "")
+        return settings.command(f"push {record.branch} --to {to}" if "held" in refused else f"push {record.branch}")
     if "load" in refused and gate:
-        return f"./invoke load --env {gate.after} --release {record.release.removeprefix('v')}"
+        return settings.command(f"load --env {gate.after} --release {record.release.removeprefix('v')}")
     if refused & {"approval", "four-eyes"} and may:
-        return f"./invoke approve {record.release} --user {may[0]}"
+        return settings.command(f"approve {record.release} --user {may[0]}")
     if refused:
-        return f"./invoke diff {record.environment} {to}" if "order" in refused else "./invoke policy"
-    return f"./invoke promote {to} --release {record.release}" if gate else f"./invoke promote {to} --service {record.service}"
+        return settings.command(f"diff {record.environment} {to}") if "order" in refused else "./invoke policy"
+    return settings.command(f"promote {to} --release {record.release}" if gate else f"promote {to} --service {record.service}")
 
 
-def _another_branch(rules: policy.Policy, branch: str, tags: Iterable[str]) -> str:
+def _another_branch(settings: Settings, branch: str, tags: Iterable[str]) -> str:
     """What takes a branch to one that gets further."""
+    rules = settings.policy
     line = policy.line(rules, branch)
     if line and any(line.name in other.takes and not line.releases for other in rules.lines):
-        return f"./invoke merge {branch}"
+        return settings.command(f"merge {branch}")
     if any(other.cut_from == branch for other in rules.lines):
         last = versions.newest(tags)
-        return f"./invoke release.cut {last.next_minor if last else '0.1.0'}"
+        return settings.command(f"release.cut {last.next_minor if last else '0.1.0'}")
     return "./invoke policy"

@@ -50,7 +50,7 @@ def target(access: Access, asked: Asked, addresses: Mapping[str, str]) -> Target
         if service not in records or records[service].retired or not records[service].digest
     ]
     if missing:
-        cure = f"`./invoke promote {environment}` brings it there."
+        cure = f"`{settings.command(f'promote {environment}')}` brings it there."
         raise NothingThere(f"nothing of {', '.join(missing)} was brought to {environment}. {cure}")
     ours = [records[service] for service in settings.services]
     release, lock = _same(record.release for record in ours), _same(record.lock for record in ours)

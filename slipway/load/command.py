@@ -146,7 +146,7 @@ def compared(settings: Settings, first: str, second: str, asked: Asked, *, runs:
     except (*NOT_YET, OSError) as error:
         raise running.Environmental(
             f"the comparison could not be made ({type(error).__name__}: {' '.join(str(error).split())[:300]}). "
-            "The runs that were made are kept. `./invoke status` looks further."
+            f"The runs that were made are kept. `{settings.command('status')}` looks further."
         ) from error
 
 

@@ -37,7 +37,7 @@ def folder(settings: Settings, run: str = "") -> Path:
         UsageError: It is no name of a run.
     """
     if run and not _ID.fullmatch(run):
-        raise UsageError(f"{run!r} is no run of a load test. `./invoke load.runs` lists them.")
+        raise UsageError(f"{run!r} is no run of a load test. `{settings.command('load.runs')}` lists them.")
     return settings.folder / "load" / run
 
 

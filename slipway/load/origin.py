@@ -88,6 +88,6 @@ def _address(there: Access) -> str:
     if not address:
         raise Environmental(
             f"the node of {there.settings.instance} has no address in the network {registry.NETWORK!r}, so no other cluster "
-            "reaches it. `./invoke status` says how it does."
+            f"reaches it. `{there.settings.command('status')}` says how it does."
         )
     return address

@@ -82,7 +82,7 @@ def run(settings: Settings, asked: Asked, progress: Progress) -> Run:
     except (*NOT_YET, OSError) as error:
         why = " ".join(str(error).split())[:300]
         raise Environmental(
-            f"the test could not be made ({type(error).__name__}: {why}). `./invoke status` looks further."
+            f"the test could not be made ({type(error).__name__}: {why}). `{settings.command('status')}` looks further."
         ) from error
 
 
@@ -93,7 +93,7 @@ def _run(settings: Settings, asked: Asked, progress: Progress) -> Run:
             place = _look(settings, asked)
             before = place.pods()
             if not before:
-                raise Environmental(f"nothing runs in {asked.environment}. `./invoke status` says why.")
+                raise Environmental(f"nothing runs in {asked.environment}. `{settings.command('status')}` says why.")
             phase.say(f"{len(before)} pods of {place.target.release or place.target.commit[:9]} in {asked.environment}")
         if place.origin.note:
             progress.note(place.origin.note)

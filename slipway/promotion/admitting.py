@@ -42,9 +42,8 @@ def unless_refused(access: Access, environment: str, listed: Collection[str]) ->
             if listed:
                 admission.withdraw(access.kube, environment, listed, kept=lambda: _recorded(access, environment))
         except (SlipwayError, *NOT_YET) as error:
-            left = (
-                f"{environment} goes on to admit its images until the next `./invoke up`, which takes them off the list: {error}"
-            )
+            up = access.settings.command("up")
+            left = f"{environment} goes on to admit its images until the next `{up}`, which takes them off the list: {error}"
             refused.args = (f"{refused}\n{left}",)
         raise
 

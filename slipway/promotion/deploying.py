@@ -165,7 +165,7 @@ def _taken_back(
     if isinstance(error, Unseen):
         return PromotionFailed(
             f"{environment}: {told}\nArgo CD has not looked at commit {short}, so nothing was taken back: it delivers it when it "
-            "is back. Look at `./invoke status`, and run the same command again to see it through.",
+            f"is back. Look at `{access.settings.command('status')}`, and run the same command again to see it through.",
             commit=made.commit,
         )
     phase.say(f"{environment} does not come to run it; bringing back what ran before")

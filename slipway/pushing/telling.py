@@ -46,14 +46,14 @@ def show(settings: Settings, run: Run, console: Console) -> None:
 
 def _next(settings: Settings, run: Run) -> str:
     if run.state == runs.FAILED:
-        return f"./invoke ci.runs --run {run.id}"
+        return settings.command(f"ci.runs --run {run.id}")
     if run.state == runs.SUPERSEDED:
-        return "./invoke ci.runs"
+        return settings.command("ci.runs")
     line = policy.line(settings.policy, run.branch)
     # A release's branch may be merged as well, but what it is for comes first.
     if line and line.releases and (release := line.release(run.branch)):
         return releases.onward(settings, release)
-    return f"./invoke merge {run.branch}" if policy.taker(settings.policy, run.branch) else "./invoke status"
+    return settings.command(f"merge {run.branch}" if policy.taker(settings.policy, run.branch) else "status")
 
 
 def show_runs(found: Sequence[Run], console: Console) -> None:

@@ -95,7 +95,7 @@ def approve(settings: Settings, release: str, *, lock: str = "", user: str) -> A
         known = any((one.lock, one.by) == (approval.lock, user) for one in there.approvals)
         ends = there.ends(mine, chosen, gate.environment)
         over = tuple(Part(one.service, "", "", one.source_commit, one.version, "retired") for one in ends)
-        made = _told(there, chosen, gate, user, authors)
+        made = _told(settings, there, chosen, gate, user=user, authors=authors)
         told.append(replace(made, services=(*made.services, *over)))
         trailers = {"Kind": "approval", "Release": release, "Lock": chosen.hash, "Approved-By": user, "Triggered-By": user}
         return gitops.Commit() if known else gitops.Commit(files=approval.files, trailers=trailers)
@@ -106,7 +106,9 @@ def approve(settings: Settings, release: str, *, lock: str = "", user: str) -> A
     return replace(told[-1], made=done.made, commit=done.commit, loaded=told[-1].loaded if asks else None)
 
 
-def _told(there: State, lock: locks.Lock, gate: policy.Gate, user: str, authors: tuple[str, ...]) -> Approved:
+def _told(
+    settings: Settings, there: State, lock: locks.Lock, gate: policy.Gate, *, user: str, authors: tuple[str, ...]
+) -> Approved:
     return Approved(
         release=lock.release,
         lock=lock.hash,
@@ -118,7 +120,7 @@ def _told(there: State, lock: locks.Lock, gate: policy.Gate, user: str, authors:
         tried=locks.passed(lock, there.results, gate.after),
         loaded=locks.passed(lock, there.loads, gate.after),
         services=parts(there, lock, gate.environment),
-        next=f"./invoke promote {gate.environment} --release {lock.release}",
+        next=settings.command(f"promote {gate.environment} --release {lock.release}"),
     )
 
 

@@ -85,7 +85,8 @@ def cut(settings: Settings, version: str, *, user: str, progress: Progress) -> C
     if lock is None or not locks.passed(lock, there.results, environment):
         raise SlipwayError(
             f"{release} is cut, and {environment} did not come to run it: {run.trouble or run.verdict or run.state}.\n"
-            f"`./invoke ci.runs --run {run.id}` tells what was done; push to {branch}, or run `./invoke ci --ref {branch}`."
+            f"`{settings.command(f'ci.runs --run {run.id}')}` tells what was done; push to {branch}, or run "
+            f"`{settings.command(f'ci --ref {branch}')}`."
         )
     return Cut(
         release=release,

@@ -95,7 +95,7 @@ def finish(settings: Settings, version: str, *, user: str, progress: Progress) -
         tagged=tagged,
         images=images,
         unreleased=git.count(mine.mirror, head, without=lock.commit),
-        next=f"./invoke history {state.gate(settings).environment}",
+        next=settings.command(f"history {state.gate(settings).environment}"),
     )
 
 
@@ -127,7 +127,8 @@ def _released(settings: Settings, there: State, release: str) -> Lock:
     if lock is None or others:
         said = ", ".join(f"{name} is of {other or 'no release'}" for name, other in sorted(others.items()))
         wrong = f"{environment} does not run the whole of {release}: {said or 'nothing of it'}"
-        allowed = f"a release that {environment} runs (./invoke promote {environment} --release {release})"
+        promote = settings.command(f"promote {environment} --release {release}")
+        allowed = f"a release that {environment} runs ({promote})"
         raise Refused((policy.Refusal("merge", wrong, allowed),))
     return lock
 
@@ -176,8 +177,8 @@ def _by_hand(mine: Access, release: str, branch: str, into: str, conflict: git.M
         f"    git fetch {mine.app.url} {into} {branch}:{branch}\n"
         f"    git switch --create {feature} FETCH_HEAD\n"
         f"    git merge {branch}          # resolve, then git commit\n"
-        f"    ./invoke push {feature}\n"
-        f"    ./invoke merge {feature}"
+        f"    {mine.settings.command(f'push {feature}')}\n"
+        f"    {mine.settings.command(f'merge {feature}')}"
     )
 
 

@@ -183,8 +183,8 @@ def _tell(access: Access, environment: str, lock: Lock, commit: str, *, run: str
         wrong = ", ".join(name for name, digest in lock.digests.items() if seen.get(name) != digest)
         raise SlipwayError(
             f"{environment} was to run {lock.release}, and the pods of {wrong} run something else. So nothing says that it "
-            f"succeeded, and it cannot go on. See `./invoke status`; then push to {lock.branch}, or run "
-            f"`./invoke ci --ref {lock.branch}`."
+            f"succeeded, and it cannot go on. See `{access.settings.command('status')}`; then push to {lock.branch}, or run "
+            f"`{access.settings.command(f'ci --ref {lock.branch}')}`."
         )
 
     def edit(there: gitops.There) -> gitops.Commit:

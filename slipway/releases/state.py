@@ -113,8 +113,8 @@ def onward(settings: Settings, release: str) -> str:
     """
     asked = gate(settings)
     if settings.policy.load == "required":
-        return f"./invoke load --env {asked.after} --release {release.removeprefix('v')}"
-    return f"./invoke approve {release} --user {next(iter(asked.approvers))}"
+        return settings.command(f"load --env {asked.after} --release {release.removeprefix('v')}")
+    return settings.command(f"approve {release} --user {next(iter(asked.approvers))}")
 
 
 def name(release: str) -> str:
@@ -241,12 +241,13 @@ def follow(settings: Settings, branch: str, commit: str, *, phase: Phase) -> run
         return Ready(run)
 
     what = f"the run of {branch} at {commit[:9]}"
-    hint = "What was pushed stays, and the runner takes it as soon as it can: see ./invoke ci.runs and ./invoke status."
+    look = f"see {settings.command('ci.runs')} and {settings.command('status')}"
+    hint = f"What was pushed stays, and the runner takes it as soon as it can: {look}."
     wait_for(what, taken, timeout=TAKEN_TIMEOUT, on_change=phase.say, hint=hint)
     run = wait_for(what, ended, timeout=RUN_TIMEOUT, on_change=phase.say, hint=hint)
     if run.state == runs.FAILED:
         raise SlipwayError(
-            f"{what} failed: {run.trouble}\nRead why with `./invoke ci.runs --run {run.id}`, and push a correction."
+            f"{what} failed: {run.trouble}\nRead why with `{settings.command(f'ci.runs --run {run.id}')}`, and push a correction."
         )
     phase.say(run.verdict or run.state)
     return run
@@ -295,7 +296,7 @@ def check_tag(access: Access, lock: Lock) -> None:
     there = git.local_refs(access.mirror, TAGS).get(f"{TAGS}{lock.release}", lock.commit)
     if there != lock.commit:
         wrong = f"{lock.release} was released already, made of {there[:9]}, and this lock is made of {lock.commit[:9]}"
-        how = f"./invoke ci --ref {lock.branch}" if lives_on(access.settings, lock) else "./invoke release.cut X.Y.Z"
+        how = access.settings.command(f"ci --ref {lock.branch}" if lives_on(access.settings, lock) else "release.cut X.Y.Z")
         raise Refused((policy.Refusal("tags", wrong, f"a release with a version of its own ({how})"),))
 
 

@@ -39,7 +39,7 @@ def withstood(access: Access, result: LoadResult, *, rules: Mapping[str, str], t
         if lock is None or not locks.passed(lock, [result], state.gate(access.settings).after):
             raise SlipwayError(
                 f"the load test {result.run} does not count for {result.release}: {result.environment} did not run its lock, "
-                f"exactly. Run it again: ./invoke load --env {state.gate(access.settings).after}."
+                f"exactly. Run it again: {access.settings.command(f'load --env {state.gate(access.settings).after}')}."
             )
         others = [path for path, content in rules.items() if git.content(mirror, lock.commit, path) != content]
         if others:

@@ -20,7 +20,7 @@ from tests.unit.fake_cluster import FakeEngine, FakeNode
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return replace(load(), home=tmp_path)
+    return replace(load(), home=tmp_path, instance="test")
 
 
 def running(monkeypatch: pytest.MonkeyPatch, settings: Settings, node: FakeNode | None) -> None:
@@ -62,7 +62,7 @@ def test_one_that_does_not_run_is_an_error_with_the_cure(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, node: FakeNode | None, said: str
 ) -> None:
     running(monkeypatch, settings, node)
-    with pytest.raises(UsageError, match=rf"{said}.*`./invoke up`"):
+    with pytest.raises(UsageError, match=rf"{said}.*`./invoke up --name test`"):
         access.open(settings)
 
 

@@ -327,7 +327,7 @@ def test_one_that_ends_at_once_is_told_with_what_it_said(
 
 def test_without_its_image_it_is_not_made(settings: Settings, engine: FakeEngine, secrets: credentials.Secrets) -> None:
     engine.holds.clear()
-    with pytest.raises(EngineError, match=r"does not hold slipway/runner:1. Run `\./invoke up`"):
+    with pytest.raises(EngineError, match=r"does not hold slipway/runner:1. Run `\./invoke up --name test`"):
         ensure(settings, engine, secrets)
 
 

@@ -51,7 +51,7 @@ def test_an_instance_that_does_not_run_is_not_measured(
     monkeypatch.setattr(engine, "find", lambda _: SimpleNamespace())
     node = state and cluster.Node("slipway-control-plane", state, "image", 8080, None)
     monkeypatch.setattr(cluster, "find", lambda *_: node)
-    with pytest.raises(SlipwayError, match=r"'slipway' does not run\. `\./invoke up`"):
+    with pytest.raises(SlipwayError, match=r"'slipway' does not run\. `\./invoke up"):
         bench_idle.bench_idle(settings, seconds=60, progress=Screen().progress)
 
 

@@ -408,9 +408,17 @@ def test_what_makes_or_removes_says_how_to_go_on_after_an_interrupt(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.delenv("SLIPWAY_INSTANCE", raising=False)
     monkeypatch.setattr(down, "down", interrupted)
     assert run("down") == 130
     assert "`./invoke up` goes on from here; `./invoke down` removes what there is." in capsys.readouterr().err
+    for words in (("down", "--name", "second"), ("down", "--name=second", "--purge")):
+        assert run(*words) == 130
+        said = "`./invoke up --name second` goes on from here; `./invoke down --name second` removes what there is."
+        assert said in capsys.readouterr().err
+    monkeypatch.setenv("SLIPWAY_INSTANCE", "second")
+    assert run("down", "--name", "slipway") == 130
+    assert "`./invoke down --name slipway` removes what there is." in capsys.readouterr().err
 
 
 def test_tasks_are_doors_and_not_rooms() -> None:

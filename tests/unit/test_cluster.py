@@ -308,7 +308,10 @@ def test_an_api_server_that_never_answers_is_an_error_that_says_where_to_look(
         return False
 
     monkeypatch.setattr(Kube, "healthy", healthy)
-    with pytest.raises(WaitTimeout, match=r"API server of test-control-plane.*\n.*docker logs test-control-plane"):
+    with pytest.raises(
+        WaitTimeout,
+        match=r"API server of test-control-plane.*\n.*docker logs test-control-plane`; `./invoke down --name test` and",
+    ):
         ensure(settings, FakeEngine(test=FakeNode()), monkeypatch)
 
 
@@ -329,7 +332,7 @@ def test_a_node_that_ends_while_it_is_waited_for_is_not_waited_for_any_longer(
 def test_kind_that_makes_no_container_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine()
     monkeypatch.setattr(engine, "container", lambda _: None)
-    with pytest.raises(SlipwayError, match="kind made no container test-control-plane"):
+    with pytest.raises(SlipwayError, match=r"kind made no container test-control-plane\. `\./invoke down --name test` and"):
         ensure(settings, engine, monkeypatch)
 
 
@@ -350,7 +353,7 @@ def test_a_node_that_cannot_be_killed_because_it_is_frozen_is_thawed(settings: S
 def test_a_node_that_never_ends_is_an_error_with_the_engines_reason(settings: Settings) -> None:
     node = FakeNode()
     node.refusals = 10_000
-    with pytest.raises(WaitTimeout, match="could not kill running container"):
+    with pytest.raises(WaitTimeout, match=r"could not kill running container(?s:.*)`\./invoke down --name test` again"):
         cluster.remove(settings, FakeEngine(test=node), clock=FakeClock())
 
 

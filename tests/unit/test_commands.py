@@ -22,7 +22,7 @@ CODE = [*sorted((ROOT / "slipway").rglob("*.py")), *sorted((ROOT / "cluster" / "
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # What stands for something that is known only when the message is said; anything else stands for a word.
-FILLED = {"what": "profile", "asked": "full", "command": "up", "TASK": "status"}
+FILLED = {"what": "profile", "asked": "full", "command": "up", "TASK": "status", "words": "status", "named": " --name second"}
 
 # Words that no sentence goes on with: they stand for what is typed.
 WORD = "WORD"
@@ -38,7 +38,7 @@ ENDS = re.compile(r"[\n\"();,`]|: |\s#|\s{3}|\.(\s|$)|\?|:?$|\./invoke")
 def filled(expression: str, file: Path) -> str:
     """What stands for an expression."""
     if expression == "name":
-        return {"cli.py": "status", "up.py": " --name second"}.get(file.name, WORD)
+        return {"cli.py": "status"}.get(file.name, WORD)
     return FILLED.get(expression, WORD)
 
 
@@ -47,14 +47,28 @@ def said(file: Path) -> Iterator[str]:
     tree = ast.parse(file.read_text())
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            yield "".join(
-                str(part.value) if isinstance(part, ast.Constant) else filled(ast.unparse(part.value), file)
-                for part in node.values
-                if isinstance(part, ast.Constant | ast.FormattedValue)
-            )
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            yield node.value
+        if id(node) not in parts:
+            yield from text(node, file)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "command":
+            yield from (f"`./invoke {words}`" for one in alternatives(node.args[0]) for words in text(one, file))
+
+
+def text(node: ast.AST, file: Path) -> Iterator[str]:
+    """What a node says, if it is a text."""
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(
+            str(part.value) if isinstance(part, ast.Constant) else filled(ast.unparse(part.value), file)
+            for part in node.values
+            if isinstance(part, ast.Constant | ast.FormattedValue)
+        )
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+
+
+def alternatives(node: ast.expr) -> Iterator[ast.expr]:
+    """What an expression can be."""
+    for one in (node.body, node.orelse) if isinstance(node, ast.IfExp) else (node,):
+        yield from alternatives(one) if one is not node else (node,)
 
 
 def commands(text: str) -> Iterator[tuple[str, bool]]:
@@ -125,6 +139,12 @@ def test_the_commands_of_all_kinds_are_found() -> None:
     assert len(FOUND) > 150
     there = {command.split()[0] for _, command, _ in FOUND}
     assert {"up", "push", "merge", "release.cut", "approve", "promote", "rollback", "ci.runs"} <= there
+
+
+def test_the_words_of_a_command_that_gets_its_instance_are_found(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("""f"{settings.command(f'rollback {env}' if env else 'up')} goes back; {command('status', name)} tells\"""")
+    assert [one for told in said(module) for one, _ in commands(told)] == ["rollback WORD", "up", "status"]
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_an_engine_that_lost_the_image_to_build_on_is_told(world: World) -> None
 
 def test_an_instance_that_is_not_there_is_told(world: World) -> None:
     world.engine.nodes.clear()
-    with pytest.raises(UsageError, match=r"`\./invoke up` makes it"):
+    with pytest.raises(UsageError, match=r"`\./invoke up --name test` makes it"):
         world.run()
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from slipway import dockerd, down, engine, instance, names, nodestore, recipes, registry
-from slipway.errors import SlipwayError, ToolMissing, UsageError
+from slipway import dockerd, down, engine, instance, names, nodestore, recipes, registry, waiting
+from slipway.errors import SlipwayError, ToolMissing, UsageError, WaitTimeout
 from slipway.settings import ROOT, Settings
 from tests.unit.fake_cluster import FakeEngine, FakeNode
-from tests.unit.fakes import Screen
+from tests.unit.fakes import FakeClock, Screen
 
 
 class Host:
@@ -71,6 +71,13 @@ def test_the_runner_and_what_it_started_go_with_the_instance_in_any_state(host: 
     assert runner.removed
     assert check.removed
     assert not other.removed
+
+
+def test_a_runner_that_never_ends_is_said_with_the_command_that_tries_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "SystemClock", FakeClock)
+    host.engine.add_runner(host.settings).refusals = 10_000
+    with pytest.raises(WaitTimeout, match=r"the runner to end(?s:.*)`\./invoke down --name test` again"):
+        host.down()
 
 
 def test_down_twice_is_fine(host: Host) -> None:
@@ -223,7 +230,11 @@ def test_an_instance_that_another_command_works_on_is_not_removed(host: Host) ->
 
 def test_the_next_command_is_said_only_when_something_was_removed() -> None:
     screen = Screen()
-    down.show(down.Removed(()), screen.progress.console)
+    down.show(down.Removed((), "./invoke up"), screen.progress.console)
     assert screen.text == ""
-    down.show(down.Removed(("cluster test",)), screen.progress.console)
-    assert screen.lines == ["Next: ./invoke up"]
+    down.show(down.Removed(("cluster test",), "./invoke up --name test"), screen.progress.console)
+    assert screen.lines == ["Next: ./invoke up --name test"]
+
+
+def test_the_next_command_makes_this_instance_and_no_other(host: Host) -> None:
+    assert down.down(host.settings, purge=False, progress=host.screen.progress).next == "./invoke up --name test"

@@ -55,7 +55,7 @@ class Ground:
     user = "developer"
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings, self.kube = load("h7"), Kube()
+        self.settings, self.kube = load(), Kube()
         self.nonprod, self.prod = Deliveries(folder / "nonprod", monkeypatch), Deliveries(folder / "prod", monkeypatch)
         self.mirror, self.fetched = folder / "app", 0
         git.init(self.mirror, branch="main")
@@ -254,7 +254,7 @@ def test_a_release_that_was_approved_is_promoted_by_hand(ground: Ground) -> None
 def test_a_release_that_passed_no_load_test_lacks_one_where_the_policy_requires_it(ground: Ground, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(load().policy_file.read_text().replace("load: off", "load: required"))
-    ground.settings = load("h7", environ={"SLIPWAY_POLICY": str(file), "SLIPWAY_HOME": str(tmp_path)})
+    ground.settings = load(load().instance, environ={"SLIPWAY_POLICY": str(file), "SLIPWAY_HOME": str(tmp_path)})
     lock = staged(ground)
     told = explained(ground, "stage")
     assert refused(told) == ["load", "approval"]

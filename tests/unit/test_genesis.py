@@ -147,8 +147,10 @@ def test_what_was_cut_off_before_its_records_goes_on_from_the_commit_it_began_wi
     assert genesis.began(settings(checkout), bare["app"]) == first
     git.init(tmp_path / "another", branch="main")
     commit(tmp_path / "another", {"other": "1"})
-    with pytest.raises(UsageError, match=rf"began with commit {first[:9]}, which this checkout does not have.*invoke down"):
-        genesis.began(settings(tmp_path / "another"), bare["app"])
+    with pytest.raises(
+        UsageError, match=rf"began with commit {first[:9]}, which this checkout does not have.*invoke down --name second, then"
+    ):
+        genesis.began(replace(settings(tmp_path / "another"), instance="second"), bare["app"])
 
 
 def test_a_repository_with_content_is_left_alone(checkout: Path, bare: dict[str, git.Remote]) -> None:

@@ -174,7 +174,7 @@ def test_a_run_that_fails_says_why_and_where_to_read_on(running: World) -> None:
     assert any(line.startswith("✗ lint and test") and "two tests failed" in line for line in running.screen.lines)
     shown = Screen()
     pushing.show(running.settings, run, shown.progress.console)
-    assert f"Next: ./invoke ci.runs --run {run.id}" in shown.lines
+    assert f"Next: ./invoke ci.runs --run {run.id} --name test" in shown.lines
     assert any("tests of catalog failed" in line for line in shown.lines)
 
 
@@ -202,13 +202,13 @@ def test_a_run_that_passed_says_what_comes_next(branch: str, changed: dict[str, 
     settings, shown = Settings(ROOT, tmp_path, "test", rules=tmp_path / "policy.yaml"), Screen()
     run = Run("a-run", branch, "c" * 40, "developer", state=runs.PASSED, verdict="dev runs it")
     pushing.show(settings, run, shown.progress.console)
-    assert [line for line in shown.lines if line.startswith("Next")] == [f"Next: ./invoke {following}"]
+    assert [line for line in shown.lines if line.startswith("Next")] == [f"Next: ./invoke {following} --name test"]
 
 
 def test_a_run_that_a_newer_push_made_needless_leads_to_the_list_of_runs(world: World) -> None:
     run, shown = Run("a-run", "feature/x", "c" * 40, "developer", state=runs.SUPERSEDED, trouble="a newer push"), Screen()
     pushing.show(world.settings, run, shown.progress.console)
-    assert shown.lines[-1] == "Next: ./invoke ci.runs"
+    assert shown.lines[-1] == "Next: ./invoke ci.runs --name test"
 
 
 def test_pushing_again_what_passed_only_shows_how_it_ended(running: World) -> None:

@@ -296,7 +296,7 @@ def test_an_image_on_demand_is_built_at_its_first_use_and_found_in_the_registry(
 
     monkeypatch.setattr(images, "build", build)
     monkeypatch.setattr(images, "publish", lambda _engine, found, local: f"{found.name}/{local}")
-    with pytest.raises(ToolMissing, match=r"image python-build is not there. `./invoke up` makes it"):
+    with pytest.raises(ToolMissing, match=r"image python-build is not there. `./invoke up --name test` makes it"):
         plan.make("load", BESIDE, Phase("image"))
     engine.held.add(plan.image("python-build"))
     names = [plan.make("load", BESIDE, Phase("image")) for _ in range(2)]

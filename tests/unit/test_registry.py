@@ -186,7 +186,9 @@ def test_a_port_that_another_program_has_taken_since_is_refused_with_the_cure(fa
     ensure(fake)
     assert fake.held
     fake.held.status, fake.start_fails = "exited", "driver failed: port is already allocated"
-    with pytest.raises(EngineError, match=r"port 5001 is taken by another program.*ss -ltnp"):
+    with pytest.raises(
+        EngineError, match=r"port 5001 is taken by another program.*ss -ltnp.*`\./invoke down --purge --name test`"
+    ):
         ensure(fake)
 
 
@@ -206,7 +208,7 @@ def test_a_registry_that_does_not_answer_is_given_up(fake: Fake, monkeypatch: py
 
 def test_a_registry_without_its_image_is_refused(fake: Fake) -> None:
     fake.image = ""
-    with pytest.raises(EngineError, match="does not hold slipway/registry:1"):
+    with pytest.raises(EngineError, match=r"does not hold slipway/registry:1\. Run `\./invoke up --name test`"):
         ensure(fake)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slipway.errors import UsageError
-from slipway.settings import ROOT, instances, load
+from slipway.settings import ROOT, command, instances, load
 
 
 @pytest.mark.parametrize("name", ["a", "slipway", "ci-42", "a" * 30])
@@ -23,6 +23,28 @@ def test_the_name_given_comes_before_the_environment_and_that_before_the_default
     assert load("given", environ={"SLIPWAY_INSTANCE": "other"}).instance == "given"
     assert load("", environ={"SLIPWAY_INSTANCE": "other"}).instance == "other"
     assert load(None, environ={}).instance == "slipway"
+
+
+@pytest.mark.parametrize(
+    ("instance", "chosen", "named"),
+    [
+        ("slipway", {}, ""),
+        ("second", {}, " --name second"),
+        ("second", {"SLIPWAY_INSTANCE": "second"}, ""),
+        ("slipway", {"SLIPWAY_INSTANCE": "second"}, " --name slipway"),
+        ("", {"SLIPWAY_INSTANCE": "second"}, ""),
+    ],
+)
+def test_a_command_names_the_instance_unless_it_is_the_one_that_is_meant_anyway(
+    instance: str, chosen: dict[str, str], named: str
+) -> None:
+    assert command("down --purge", instance, environ=chosen) == f"./invoke down --purge{named}"
+
+
+def test_a_command_of_an_instance_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLIPWAY_INSTANCE", raising=False)
+    assert load("second").command("down") == "./invoke down --name second"
+    assert load().command("down") == "./invoke down"
 
 
 def test_state_lies_where_the_user_says_else_where_the_desktop_says_else_at_home() -> None:

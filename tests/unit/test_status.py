@@ -89,7 +89,7 @@ def test_without_an_engine_an_instance_is_absent(world: World) -> None:
 def test_without_a_node_an_instance_is_absent(world: World) -> None:
     world.engine = FakeEngine()
     assert world.seen().state == "absent"
-    assert "`./invoke up` makes it" in world.seen().trouble
+    assert "`./invoke up --name test` makes it" in world.seen().trouble
 
 
 def test_a_node_that_kind_did_not_finish_is_unfinished(world: World) -> None:
@@ -101,7 +101,7 @@ def test_a_stopped_instance_says_so_and_how_it_starts(world: World) -> None:
     world.engine = FakeEngine(test=FakeNode(status="exited"))
     seen = world.seen()
     assert (seen.state, seen.node) == ("stopped", "test-control-plane (exited)")
-    assert "`./invoke up` starts it again" in seen.trouble
+    assert "`./invoke up --name test` starts it again" in seen.trouble
 
 
 def test_looking_starts_nothing(world: World) -> None:
@@ -318,12 +318,12 @@ def test_trouble_is_shown_beside_what_it_is_about_and_brackets_in_it_are_kept(wo
     assert "  qa/catalog: container main: ErrImagePull [rpc] error" in lines
     assert "  platform: 3 of 4 ready" in lines
     assert "    argocd/argocd-server: 0/1 ready, 0/1 available" in lines
-    assert lines[-1].startswith("2 part(s) in trouble. `./invoke up` repairs")
+    assert lines[-1].startswith("2 part(s) in trouble. `./invoke up --name test` repairs")
 
 
 def test_an_absent_instance_is_two_lines(world: World) -> None:
     world.engine = FakeEngine()
-    assert shown(world.seen(), 80) == ["● test  absent", "", "There is no such instance. `./invoke up` makes it."]
+    assert shown(world.seen(), 80) == ["● test  absent", "", "There is no such instance. `./invoke up --name test` makes it."]
 
 
 def test_a_part_of_the_platform_that_somebody_deleted_is_missed(world: World) -> None:
@@ -390,7 +390,7 @@ def test_an_instance_whose_runner_is_gone_or_silent_or_cannot_look_is_not_well(w
     world.runner.status = "exited"
     assert "it is exited; pushes wait" in str(world.seen().runner)
     world.runner.removed = True
-    assert "there is none; pushes wait until `./invoke up`" in str(world.seen().runner)
+    assert "there is none; pushes wait until `./invoke up --name test`" in str(world.seen().runner)
 
 
 def in_local(name: str = "storefront", **differs: Any) -> dict[str, Any]:

@@ -244,14 +244,16 @@ def test_an_instance_keeps_the_profile_and_source_that_it_was_made_with(world: W
 @pytest.mark.parametrize("state", ["running", "exited"])
 def test_the_profile_of_an_instance_cannot_be_changed(world: World, state: str) -> None:
     world.engine = FakeEngine(test=FakeNode(status=state, profile="minimal"))
-    with pytest.raises(UsageError, match=r"has the profile minimal.*invoke down.*--name NAME --profile full"):
+    with pytest.raises(
+        UsageError, match=r"has the profile minimal.*`\./invoke down --name test` first.*--name NAME --profile full"
+    ):
         world.up(profile="full")
     assert (world.works, world.asked) == ([], [])
 
 
 def test_the_source_of_an_instance_cannot_be_changed(world: World) -> None:
     world.engine = FakeEngine(test=FakeNode())
-    with pytest.raises(UsageError, match=r"has the source build.*invoke down.*--name NAME --source pull"):
+    with pytest.raises(UsageError, match=r"has the source build.*`\./invoke down --name test` first.*--name NAME --source pull"):
         world.up(source="pull")
     assert (world.works, world.asked) == ([], [])
 
@@ -281,6 +283,9 @@ def test_what_up_returns_holds_no_secret(world: World) -> None:
     assert PASSWORD not in screen.text
     assert "  storefront.dev    http://storefront.dev.localhost:8081" in screen.lines
     assert screen.lines[-1] == "Next: ./invoke status --name test"
+    world.patch.setenv("SLIPWAY_INSTANCE", "test")
+    up.show(made, screen.progress.console)
+    assert screen.lines[-1] == "Next: ./invoke status"
 
 
 def test_the_objects_that_were_applied_are_told_to_whoever_asks(world: World) -> None:
@@ -302,7 +307,8 @@ def test_a_failed_phase_names_its_causes_the_evidence_and_the_next_command(world
     (folder,) = (world.settings.home / "evidence").iterdir()
     assert lines[1] == f"Evidence: {folder}"
     assert lines[2:4] == ["Likely causes:", "  Pod dev/catalog-1: container main: CrashLoopBackOff, last exit code 3"]
-    assert "`./invoke up` goes on from here" in lines[-1]
+    assert "`./invoke up --name test` goes on from here" in lines[-1]
+    assert "`./invoke down --name test` removes what there is" in lines[-1]
     assert (folder / "pods.yaml").is_file()
     assert "last seen: catalog: 0/1 ready" in (folder / "waited-for.txt").read_text()
 
