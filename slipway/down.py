@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slipway import agent, cluster, dockerd, engine, held, instance, nodestore, recipes, registry
+from slipway import agent, cluster, dockerd, engine, held, instance, machine, nodestore, recipes, registry
 from slipway.errors import SlipwayError, ToolMissing, UsageError
+from slipway.kube import Kube
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
 
@@ -48,7 +49,9 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
 
     Raises:
         UsageError: Another instance still needs what `purge` would remove, or another command works on this one.
-        ToolMissing: An engine is there, which may run the instance, and does not let this user ask it.
+        ToolMissing: No engine answers that may run the instance, of which nothing was removed then; or, after `purge`, one that
+            may hold the registry and the images.
+        SlipwayError: Another engine runs the instance, of which nothing was removed.
     """
     others = [name for name in instances(settings) if name != settings.instance]
     if purge and others:
@@ -57,10 +60,8 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
             f"Run `./invoke down --name {others[0]}` first, or leave --purge out."
         )
     found = engine.find(settings)
-    if found is None and (why := engine.barred()):
-        raise ToolMissing(f"{why} Nothing was removed.")
-    if found is None and settings.folder.is_dir():
-        progress.note("no Docker engine runs. If the instance has a cluster in it, run this again once it does.")
+    _require_seen(settings, found)
+    left = found is None and settings.cache.is_dir()  # whatever is in an engine has left its traces there
     removed: list[str] = []
     with instance.locked(settings, "down"):
         with progress.phase("instance") as phase:
@@ -71,6 +72,12 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
                 purged = _purge(settings, found)
                 phase.say(", ".join(purged) or "nothing to remove")
                 removed += purged
+    if purge and left:
+        raise ToolMissing(
+            f"all that was on this host is removed. No Docker engine answers, and in one there may be left the container and the "
+            f"volume {registry.CONTAINER}, the network {registry.NETWORK} and Slipway's images. {_cure(settings)} Run "
+            f"`{settings.command('down --purge')}` again then."
+        )
     return Removed(tuple(removed), settings.command("up"))
 
 
@@ -78,6 +85,36 @@ def show(removed: Removed, console: Console) -> None:
     """Print it for a person."""
     if removed.what:
         console.print(f"Next: {removed.next}", markup=False)
+
+
+def _require_seen(settings: Settings, found: engine.Engine | None) -> None:
+    """Refuse to remove what this host keeps of an instance that somewhere goes on without it, where nobody gets in any more."""
+    again = f"run `{settings.command('down')}` again. Nothing was removed"
+    if found:
+        if instance.made(settings) and found.container(settings.node) is None and _answers(settings):
+            raise SlipwayError(
+                f"instance {settings.instance!r} answers, and the engine at {found.address.url} has no {settings.node}: another "
+                f"one runs it. Name that one by DOCKER_HOST or `docker context use`, and {again}."
+            )
+    elif instance.made(settings):
+        raise ToolMissing(
+            f"instance {settings.instance!r} was made in a Docker engine, and none answers. {_cure(settings)} If it was another "
+            f"one, name that by DOCKER_HOST or `docker context use`. Then {again}; when its engine is gone for good, remove "
+            f"{settings.folder} yourself."
+        )
+    elif why := engine.barred():
+        raise ToolMissing(f"{why} Nothing was removed.")
+
+
+def _cure(settings: Settings) -> str:
+    return engine.refusal(machine.look()) or f"`{settings.command('up')}` starts one."
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        return Kube(settings.kubeconfig, settings.context).healthy()
+    except Exception:  # a kubeconfig that is none leads to no cluster
+        return False
 
 
 def _remove(settings: Settings, found: engine.Engine | None) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from slipway import held, names
+from slipway import credentials, held, names
 from slipway.errors import UsageError
 from slipway.held import Hold
 from slipway.kube import Kube, Object
@@ -40,6 +40,11 @@ class Tilt:
 
     page: str
     pids: tuple[int, ...] = ()
+
+
+def made(settings: Settings) -> bool:
+    """Whether this host keeps what an instance has once it was made: its passwords, or the way into its cluster."""
+    return credentials.file(settings).is_file() or settings.kubeconfig.is_file()
 
 
 @contextmanager

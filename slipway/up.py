@@ -68,7 +68,7 @@ def up(
         with_tilt: Begin to compile Tilt for `dev` when all else is done, in the background.
 
     Raises:
-        UsageError: A name is not valid, or the instance was made with another profile or source.
+        UsageError: A name is not valid, or the instance was made with another profile or source, or its passwords are gone.
         ToolMissing: Tilt is asked for, and cannot be compiled here.
         Unfit: The machine cannot run it; the message has the numbers.
         PhaseFailed: A phase failed; the message says what was waited for and where the evidence is.
@@ -118,8 +118,20 @@ def up(
 
 
 def _had(settings: Settings, found: engine.Engine | None) -> instance.Facts | None:
+    """What the instance was made as; None when it is not there, or not whole.
+
+    Raises:
+        UsageError: It is there without its passwords. With new ones its stores would let nobody in.
+    """
     node = cluster.find(settings, found) if found else None
-    return node.facts if node else None
+    had, kept = node.facts if node else None, credentials.file(settings)
+    if had and not kept.is_file():
+        raise UsageError(
+            f"instance {settings.instance!r} is there, and its passwords are not: {kept} is gone, or it was made with another "
+            f"SLIPWAY_HOME. Name that one, or begin anew without the data that it holds: `{settings.command('down')}`, then "
+            f"`{settings.command('up')}`."
+        )
+    return had
 
 
 def _agreed(settings: Settings, had: instance.Facts | None, profile: str | None, source: str) -> tuple[str, pull.Choice]:

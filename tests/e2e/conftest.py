@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from slipway import access, bundle, shell
+from slipway.engine import connect
 from slipway.kube import Kube
 from slipway.recipes import Plan
 from slipway.settings import ROOT, Settings, load
@@ -103,6 +104,7 @@ def named(request: pytest.FixtureRequest) -> Callable[[str], Instance]:
 
     def make(name: str) -> Instance:
         made = existing(name)
+        connect(made.settings)  # what is left of a former run is removed only while an engine says that it is gone
         made.invoke("down")
         if not request.config.getoption("--keep-instances"):
             request.addfinalizer(lambda: made.invoke("down"))

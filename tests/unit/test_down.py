@@ -11,6 +11,7 @@ import pytest
 
 from slipway import dockerd, down, engine, instance, names, nodestore, recipes, registry, waiting
 from slipway.errors import SlipwayError, ToolMissing, UsageError, WaitTimeout
+from slipway.kube import Kube
 from slipway.settings import ROOT, Settings
 from tests.unit.fake_cluster import FakeEngine, FakeNode
 from tests.unit.fakes import FakeClock, Screen
@@ -86,23 +87,89 @@ def test_down_twice_is_fine(host: Host) -> None:
     assert "there is no instance test" in host.screen.text
 
 
-def test_state_without_a_node_or_an_engine_is_removed_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_an_engine(host: Host, monkeypatch: pytest.MonkeyPatch, *, made: bool, cure: str = "", barred: str = "") -> None:
     monkeypatch.setattr(engine, "find", lambda _: None)
-    assert host.down(purge=True) == ("its state on this host", str(host.home))
-    assert not host.home.exists()
-    assert "run this again once it does" in host.screen.text
+    monkeypatch.setattr(engine, "barred", lambda: barred)
+    monkeypatch.setattr(engine, "refusal", lambda _: cure or barred)
+    if not made:
+        host.settings.kubeconfig.unlink()
+
+
+@pytest.mark.parametrize("kept", ["kubeconfig", "secrets/secrets.json"])
+@pytest.mark.parametrize(
+    ("cure", "said"), [("Join its group.", r"Join its group\."), ("", r"`\./invoke up --name test` starts one\.")]
+)
+@pytest.mark.parametrize("purge", [False, True])
+def test_what_is_kept_of_an_instance_stays_while_no_engine_says_that_it_is_gone(
+    host: Host, monkeypatch: pytest.MonkeyPatch, kept: str, cure: str, said: str, purge: bool
+) -> None:
+    without_an_engine(host, monkeypatch, made=False, cure=cure)
+    host.add(f"instances/test/{kept}")
+    folder = host.settings.folder
+    told = (
+        rf"none answers\. {said}.*DOCKER_HOST.*`\./invoke down --name test` again\. Nothing was removed; .*remove {folder} your"
+    )
+    with pytest.raises(ToolMissing, match=told):
+        host.down(purge=purge)
+    assert (folder / kept).exists()
+    assert (host.home / "cache" / "node" / "oci").exists()
 
 
 def test_nothing_is_removed_while_an_engine_that_may_run_the_instance_refuses_this_user(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "find", lambda _: None)
-    monkeypatch.setattr(engine, "barred", lambda: "Join its group.")
+    without_an_engine(host, monkeypatch, made=False, barred="Join its group.")
     for purge in (False, True):
         with pytest.raises(ToolMissing, match=r"^Join its group\. Nothing was removed\.$"):
             host.down(purge=purge)
-    assert host.settings.kubeconfig.exists()
+    assert host.settings.folder.exists()
     assert (host.home / "cache" / "node" / "oci").exists()
+
+
+def test_what_never_became_an_instance_is_removed_without_an_engine(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_an_engine(host, monkeypatch, made=False)
+    assert host.down() == ("its state on this host",)
+    assert host.down() == ()
+
+
+def test_a_machine_on_which_nothing_was_ever_made_has_nothing_to_remove(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine, "find", lambda _: None)
+    monkeypatch.setattr(engine, "barred", lambda: "")
+    screen = Screen()
+    for purge in (False, True, True):
+        done = down.down(Settings(ROOT, tmp_path / "home", "test"), purge=purge, progress=screen.progress)
+        assert not set(done.what) - {str(tmp_path / "home")}
+    assert "there is no instance test" in screen.text
+
+
+def test_a_purge_without_an_engine_says_what_may_be_left_in_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_an_engine(host, monkeypatch, made=False, cure="Start it.")
+    told = (
+        r"host is removed\..*slipway-registry, .* kind and .*images\. Start it\. Run `\./invoke down --purge --name test` again"
+    )
+    with pytest.raises(ToolMissing, match=told):
+        host.down(purge=True)
+    assert not host.home.exists()
+
+
+def test_an_instance_that_another_engine_runs_keeps_what_this_host_knows_of_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def healthy(_: Kube, *, timeout: float = 2.0) -> bool:
+        return True
+
+    monkeypatch.setattr(Kube, "healthy", healthy)
+    there = host.engine.nodes.pop(host.settings.node)
+    with pytest.raises(SlipwayError, match=r"answers, and the engine at unix:///fake has no test-control-plane: .*DOCKER_HOST"):
+        host.down()
+    assert host.settings.kubeconfig.exists()
+    host.engine.nodes[host.settings.node] = there
+    assert host.down() == ("cluster test", "its state on this host")
+
+
+def test_what_is_kept_of_a_node_that_is_gone_goes_too(host: Host) -> None:
+    del host.engine.nodes[host.settings.node]
+    assert host.down() == ("its state on this host",)
 
 
 def test_a_half_made_node_without_state_is_removed_too(host: Host) -> None:
@@ -215,7 +282,7 @@ def test_a_store_that_belongs_to_root_is_told_when_no_engine_can_remove_it(host:
 
     rmtree = shutil.rmtree
     host.add("cache/store/k/meta.db")
-    monkeypatch.setattr(engine, "find", lambda _: None)
+    without_an_engine(host, monkeypatch, made=False)
     monkeypatch.setattr(shutil, "rmtree", refuse)
     with pytest.raises(SlipwayError, match=r"cache/store belongs to root.*once one does"):
         host.down(purge=True)

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from slipway import dockerd, down, engine, gobuild, held, images, machine, shell, tools
+from slipway import dockerd, down, engine, gobuild, held, images, machine, registry, shell, tools
 from slipway.dev import __main__ as background
 from slipway.dev import tilt, web
 from slipway.errors import CommandFailed, ToolMissing
 from slipway.progress import Phase, Progress
 from slipway.settings import ROOT, Settings, load
+from tests.unit.fake_cluster import FakeEngine
 
 REAL_START = shell.start
 
@@ -221,7 +222,8 @@ def test_the_background_is_known_while_it_runs_and_purging_ends_it_first(here: M
     here.started.clear()
     assert tilt.start(here.settings) == log
     assert here.started == [], "one is enough"
-    monkeypatch.setattr(engine, "find", lambda _: None)
+    monkeypatch.setattr(engine, "find", lambda _: FakeEngine())
+    monkeypatch.setattr(registry, "remove", lambda _: False)
     monkeypatch.setattr(dockerd, "started", lambda _: 0)
     assert "what compiled Tilt" in down.down(here.settings, purge=True, progress=Progress()).what
     assert os.waitstatus_to_exitcode(os.waitpid(there.pids[1], 0)[1]) == -signal.SIGTERM

@@ -123,6 +123,12 @@ class World:
 
         return [Step("cluster", cluster), Step("delivery", delivery, ("cluster",))]
 
+    def had(self, node: FakeNode) -> FakeEngine:
+        """The engine with an instance that an earlier `up` made, whose passwords are on this host."""
+        self.engine = self.later = FakeEngine(test=node)
+        credentials.write_private(credentials.file(self.settings), "{}")
+        return self.engine
+
     def up(self, **options: Any) -> up.Made:
         return up.up(self.settings, progress=self.screen.progress, **options)
 
@@ -227,14 +233,15 @@ def test_uncommitted_changes_are_said_to_stay_out_of_a_new_instance_alone(world:
     world.up()
     assert "uncommitted changes are not delivered" in world.screen.text
     again = World(world.patch, world.settings.home)
-    again.dirty, again.engine = True, FakeEngine(test=FakeNode())
+    again.dirty = True
+    again.had(FakeNode())
     again.up()
     assert "uncommitted" not in again.screen.text
 
 
 @pytest.mark.parametrize("state", ["running", "exited"])
 def test_an_instance_keeps_the_profile_and_source_that_it_was_made_with(world: World, state: str) -> None:
-    world.engine = FakeEngine(test=FakeNode(status=state, profile="minimal"))
+    world.had(FakeNode(status=state, profile="minimal"))
     assert world.up().profile == "minimal"
     assert world.works == [("minimal", "build", False)]
     assert world.asked[0] == "source build"
@@ -242,8 +249,28 @@ def test_an_instance_keeps_the_profile_and_source_that_it_was_made_with(world: W
 
 
 @pytest.mark.parametrize("state", ["running", "exited"])
+@pytest.mark.parametrize("late", [False, True])
+def test_an_instance_whose_passwords_are_not_here_is_not_given_new_ones(world: World, state: str, late: bool) -> None:
+    world.had(FakeNode(status=state))
+    credentials.file(world.settings).unlink()
+    if late:
+        world.engine = None
+    with pytest.raises(
+        UsageError, match=r"its passwords are not: .*secrets\.json is gone.*SLIPWAY_HOME.*`\./invoke down --name test`"
+    ):
+        world.up()
+    assert world.works == []
+    assert not credentials.file(world.settings).exists()
+
+
+def test_what_an_interrupted_up_left_half_made_needs_no_passwords(world: World) -> None:
+    world.engine = FakeEngine(test=FakeNode(profile=None))
+    assert world.up().profile == "full"
+
+
+@pytest.mark.parametrize("state", ["running", "exited"])
 def test_the_profile_of_an_instance_cannot_be_changed(world: World, state: str) -> None:
-    world.engine = FakeEngine(test=FakeNode(status=state, profile="minimal"))
+    world.had(FakeNode(status=state, profile="minimal"))
     with pytest.raises(
         UsageError, match=r"has the profile minimal.*`\./invoke down --name test` first.*--name NAME --profile full"
     ):
@@ -252,19 +279,20 @@ def test_the_profile_of_an_instance_cannot_be_changed(world: World, state: str) 
 
 
 def test_the_source_of_an_instance_cannot_be_changed(world: World) -> None:
-    world.engine = FakeEngine(test=FakeNode())
+    world.had(FakeNode())
     with pytest.raises(UsageError, match=r"has the source build.*`\./invoke down --name test` first.*--name NAME --source pull"):
         world.up(source="pull")
     assert (world.works, world.asked) == ([], [])
 
 
 def test_the_profile_it_has_may_be_named(world: World) -> None:
-    world.engine = FakeEngine(test=FakeNode(profile="minimal"))
+    world.had(FakeNode(profile="minimal"))
     assert world.up(profile="minimal").profile == "minimal"
 
 
 def test_after_a_restart_of_the_engine_an_instance_is_still_what_it_was(world: World) -> None:
-    world.engine, world.later = None, FakeEngine(test=FakeNode(status="exited", profile="minimal"))
+    world.had(FakeNode(status="exited", profile="minimal"))
+    world.engine = None
     assert world.up().profile == "minimal"
     assert world.works == [("minimal", "build", False)]
     world.engine = None
@@ -320,7 +348,8 @@ def test_evidence_of_a_cluster_that_does_not_answer_is_the_nodes_own_log(world: 
         (folder / "journal.log").write_text("kubelet")
 
     world.patch.setattr(kind, "export_logs", export)
-    world.engine, world.kube = FakeEngine(test=FakeNode()), FakeKube(answers=False)
+    world.had(FakeNode())
+    world.kube = FakeKube(answers=False)
     world.fails = SlipwayError("it broke")
     with pytest.raises(PhaseFailed) as failed:
         world.up()
@@ -335,8 +364,7 @@ def test_an_engine_that_goes_away_does_not_hide_what_failed(world: World) -> Non
         raise SlipwayError("the engine does not answer")
 
     world.fails = SlipwayError("it broke")
-    running = FakeEngine(test=FakeNode())
-    world.engine = running
+    running = world.had(FakeNode())
 
     def fail_later(*_: Any) -> Path:
         world.patch.setattr(running, "container", gone)
