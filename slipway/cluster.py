@@ -34,6 +34,9 @@ REMOVE_TIMEOUT = 60.0
 # Written into the node once kind has finished: what is in the engine tells what a cluster is, not a file on the host.
 _FACTS = "/kind/slipway.json"
 
+# What kind labels every node with: the name of its cluster.
+_CLUSTER_LABEL = "io.x-k8s.kind.cluster"
+
 # What the node's kubelet does before it starts pods: rules do not outlive the node's stop.
 _KUBELET_DROP_IN = "/etc/systemd/system/kubelet.service.d/20-slipway.conf"
 
@@ -95,6 +98,12 @@ def find(settings: Settings, engine: Engine) -> Node | None:
         http_port=int(mapped[0]["HostPort"]) if mapped else 0,
         facts=Facts(**json.loads(kept)) if kept else None,
     )
+
+
+def others(settings: Settings, engine: Engine) -> Sequence[str]:
+    """The other instances that have a node in the engine, whichever state folder the rest of them lies in."""
+    nodes = [node for node in engine.labelled(_CLUSTER_LABEL) if node.name != settings.node and _ours(engine, node)]
+    return sorted({node.labels[_CLUSTER_LABEL] for node in nodes})
 
 
 def config(base: Mapping[str, Any], *, http_port: int, mounts: Sequence[tuple[Path, str]], stock: bool = False) -> dict[str, Any]:
@@ -323,9 +332,13 @@ def write(container: Any, path: str, content: bytes, *, mode: int = 0o644) -> No
 
 def _require_ours(settings: Settings, engine: Engine, container: Any) -> None:
     """Refuse a container that has the node's name alone, such as the node of a cluster that somebody made with kind itself."""
-    # The image is asked first: that of a half-made node is ours too, and whatever state a node is in, it is known.
-    if not ours(container.attrs["Config"]["Image"]) and engine.file(settings.node, _FACTS) is None:
+    if not _ours(engine, container):
         raise UsageError(f"container {settings.node} is not Slipway's: choose another --name")
+
+
+def _ours(engine: Engine, node: Any) -> bool:
+    # The image is asked first: that of a half-made node is ours too, and whatever state a node is in, it is known.
+    return ours(node.attrs["Config"]["Image"]) or engine.file(node.name, _FACTS) is not None
 
 
 def _anew(settings: Settings) -> str:

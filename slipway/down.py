@@ -53,13 +53,9 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
             may hold the registry and the images.
         SlipwayError: Another engine runs the instance, of which nothing was removed.
     """
-    others = [name for name in instances(settings) if name != settings.instance]
-    if purge and others:
-        raise UsageError(
-            f"registry and caches are still needed by {', '.join(others)}; nothing was removed. "
-            f"Run `./invoke down --name {others[0]}` first, or leave --purge out."
-        )
     found = engine.find(settings)
+    if purge:
+        _require_alone(settings, found)
     _require_seen(settings, found)
     left = found is None and settings.cache.is_dir()  # whatever is in an engine has left its traces there
     removed: list[str] = []
@@ -85,6 +81,18 @@ def show(removed: Removed, console: Console) -> None:
     """Print it for a person."""
     if removed.what:
         console.print(f"Next: {removed.next}", markup=False)
+
+
+def _require_alone(settings: Settings, found: engine.Engine | None) -> None:
+    """Refuse to remove what other instances need: those of this state folder, and whatever else of ours the engine has."""
+    here = [name for name in instances(settings) if name != settings.instance]
+    elsewhere = [name for name in cluster.others(settings, found) if name not in here] if found else []
+    if others := [*here, *(f"{name} (of another SLIPWAY_HOME)" for name in elsewhere)]:
+        first = "" if here else ", with the SLIPWAY_HOME that it was made with"
+        raise UsageError(
+            f"registry and caches are still needed by {', '.join(others)}; nothing was removed. "
+            f"Run `./invoke down --name {[*here, *elsewhere][0]}` first{first}, or leave --purge out."
+        )
 
 
 def _require_seen(settings: Settings, found: engine.Engine | None) -> None:

@@ -190,10 +190,11 @@ class Engine:
         # As in 2026-11-23T13:22:37.123456789Z: more digits than Python reads.
         return datetime.fromisoformat(f"{found.attrs['State']['StartedAt'][:19]}+00:00").timestamp()
 
-    def labelled(self, label: str, value: str) -> Sequence[Container]:
-        """The containers with that label, in whatever state."""
+    def labelled(self, label: str, value: str = "") -> Sequence[Container]:
+        """The containers with that label, and that value of it if one is given, in whatever state."""
         with asking(f"containers with the label {label}"):
-            return self.client.containers.list(all=True, ignore_removed=True, filters={"label": f"{label}={value}"})
+            wanted = f"{label}={value}" if value else label
+            return self.client.containers.list(all=True, ignore_removed=True, filters={"label": wanted})
 
     def mapped(self) -> frozenset[int]:
         """The ports of the host that lead to containers, be they running or not: one that stands still wants its own again."""

@@ -35,7 +35,7 @@ class FakeNode:
         self.status, self.starts_as, self.port = status, starts_as, port
         self.started, self.removed = 0, False
         self.id, self.refusals = "f5e1dd50eaa2", 0
-        self.labels: dict[str, str] = {}
+        self.name, self.labels = "", dict[str, str]()
         self.executed: list[list[str]] = []
         self.kept = json.dumps({"profile": profile, "source": "build"}).encode() if profile else None
         bindings = {} if port is None else {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
@@ -78,8 +78,16 @@ class FakeEngine(Engine):
 
     def __init__(self, **nodes: FakeNode) -> None:
         self.client, self.address = None, Address("unix:///fake", "", {})  # type: ignore[assignment]
-        self.nodes = {f"{name}-control-plane": node for name, node in nodes.items()}
+        self.nodes: dict[str, FakeNode] = {}
         self.calls: list[str] = []
+        for name, node in nodes.items():
+            self.add(name, node)
+
+    def add(self, cluster: str, node: FakeNode) -> FakeNode:
+        """The node of a cluster, as kind makes it."""
+        node.name, node.labels = f"{cluster}-control-plane", {"io.x-k8s.kind.cluster": cluster}
+        self.nodes[node.name] = node
+        return node
 
     def add_runner(self, settings: Settings) -> FakeNode:
         """The runner's container of an instance, which looks for pushes."""
@@ -89,9 +97,10 @@ class FakeEngine(Engine):
         made.labels = {names.INSTANCE_LABEL: settings.instance}
         return made
 
-    def labelled(self, label: str, value: str) -> Sequence[Any]:
+    def labelled(self, label: str, value: str = "") -> Sequence[Any]:
         """The containers with that label."""
-        return [node for node in self.nodes.values() if not node.removed and node.labels.get(label) == value]
+        there = [node for node in self.nodes.values() if not node.removed and label in node.labels]
+        return [node for node in there if value in ("", node.labels[label])]
 
     def mapped(self) -> frozenset[int]:
         """The ports of the nodes that were not removed, running or not."""

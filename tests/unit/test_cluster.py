@@ -52,7 +52,7 @@ class Kind:
             self.env.update(env)
             self.told = yaml.safe_load(Path(words[words.index("--config") + 1]).read_text())
             port = self.told["nodes"][0]["extraPortMappings"][0]["hostPort"]
-            self.engine.nodes[self.settings.node] = FakeNode(profile=None, port=port)
+            self.engine.add(self.settings.instance, FakeNode(profile=None, port=port))
         self.settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         self.settings.kubeconfig.write_text("admin")
         self.settings.kubeconfig.chmod(0o644)
@@ -189,6 +189,21 @@ def test_a_node_that_remembers_what_it_was_made_as_is_ours_whatever_its_image_is
     node = FakeNode(image=FOREIGN)
     assert cluster.remove(settings, FakeEngine(test=node))
     assert node.removed
+
+
+def test_other_instances_are_found_by_their_nodes_in_any_state_and_nobody_elses_cluster_is(settings: Settings) -> None:
+    nodes = {
+        "test": FakeNode(),
+        "two": FakeNode(status="exited"),
+        "one": FakeNode(image=FOREIGN),
+        "half": FakeNode(status="created", profile=None),
+        "theirs": FakeNode(profile=None, image=FOREIGN),
+    }
+    engine = FakeEngine(**nodes)
+    engine.add_runner(Settings(ROOT, settings.home, "four"))
+    assert cluster.others(settings, engine) == ["half", "one", "two"]
+    nodes["two"].removed = True
+    assert cluster.others(settings, engine) == ["half", "one"]
 
 
 @pytest.mark.parametrize("source", ["build", "pull"])

@@ -175,19 +175,19 @@ def test_what_is_kept_of_a_node_that_is_gone_goes_too(host: Host) -> None:
 def test_a_half_made_node_without_state_is_removed_too(host: Host) -> None:
     host.settings.kubeconfig.unlink()
     host.settings.folder.rmdir()
-    host.engine.nodes[host.settings.node] = FakeNode(status="created", profile=None)
+    host.engine.add("test", FakeNode(status="created", profile=None))
     assert host.down() == ("cluster test",)
 
 
 def test_somebody_elses_cluster_of_that_name_is_refused_and_left_alone(host: Host) -> None:
-    foreign = host.engine.nodes[host.settings.node] = FakeNode(profile=None, image="kindest/node:v1.33.1")
+    foreign = host.engine.add("test", FakeNode(profile=None, image="kindest/node:v1.33.1"))
     with pytest.raises(UsageError, match="test-control-plane is not Slipway's"):
         host.down()
     assert not foreign.removed
 
 
 def test_another_instance_is_left_alone(host: Host) -> None:
-    host.engine.nodes["other-control-plane"] = FakeNode()
+    host.engine.add("other", FakeNode())
     host.add("instances/other/kubeconfig")
     host.down()
     assert host.engine.container("other-control-plane")
@@ -201,6 +201,33 @@ def test_purge_is_refused_before_anything_is_removed_while_another_instance_exis
     assert host.engine.container(host.settings.node)
     assert host.settings.kubeconfig.exists()
     assert host.engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("here", "told"),
+    [
+        ((), r"by far \(of another SLIPWAY_HOME\); nothing was removed.*down --name far` first, with the SLIPWAY_HOME"),
+        (("near",), r"by near, far \(of another SLIPWAY_HOME\); nothing was removed.*down --name near` first, or"),
+        (("far",), r"by far; nothing was removed.*down --name far` first, or"),
+    ],
+)
+def test_purge_is_refused_while_an_instance_of_another_state_folder_exists(host: Host, here: tuple[str, ...], told: str) -> None:
+    for name in here:
+        host.add(f"instances/{name}/kubeconfig")
+    host.engine.add("far", FakeNode(status="exited"))
+    with pytest.raises(UsageError, match=told):
+        host.down(purge=True)
+    assert host.engine.container(host.settings.node)
+    assert host.settings.kubeconfig.exists()
+    assert host.engine.calls == []
+    assert host.down() == ("cluster test", "its state on this host")
+
+
+def test_purge_is_not_kept_off_by_somebody_elses_cluster(host: Host) -> None:
+    theirs = host.engine.add("theirs", FakeNode(profile=None, image="kindest/node:v1.33.1"))
+    host.down(purge=True)
+    assert not theirs.removed
+    assert not host.home.exists()
 
 
 def test_purge_removes_registry_images_caches_and_the_state_folder(host: Host) -> None:

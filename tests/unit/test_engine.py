@@ -171,6 +171,15 @@ def test_the_ports_of_containers_are_known_whether_they_run_or_not() -> None:
     assert made(containers=SimpleNamespace(list=listed)).mapped() == {8081, 9000}
 
 
+@pytest.mark.parametrize(("words", "wanted"), [(("a",), "a"), (("a", "b"), "a=b")])
+def test_containers_are_found_by_a_label_whatever_it_says_or_by_what_it_says(words: tuple[str, ...], wanted: str) -> None:
+    def listed(*, all: bool, ignore_removed: bool, filters: dict[str, str]) -> list[str]:
+        assert all and ignore_removed
+        return [filters["label"]]
+
+    assert made(containers=SimpleNamespace(list=listed)).labelled(*words) == [wanted]
+
+
 def test_only_our_own_image_names_are_removed() -> None:
     removed: list[str] = []
     ours = ["slipway/node:1", "localhost:5001/slipway/node:1", "localhost:5001/slipway-live_e2e_cart:tilt-0123456789abcdef"]

@@ -90,7 +90,7 @@ class FakeEngine(Engine):
     def image_id(self, reference: str) -> str | None:
         return "sha256:1" if reference in self.built else None
 
-    def labelled(self, label: str, value: str) -> list[Any]:
+    def labelled(self, label: str, value: str = "") -> list[Any]:
         return [one for one in self.made if one.options["labels"].get(label) == value]
 
 
