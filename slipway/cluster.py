@@ -144,15 +144,15 @@ def ensure(settings: Settings, engine: Engine, blueprint: Blueprint, *, phase: P
         SlipwayError: The instance's node is there but cannot be used; the message says what to do.
     """
     node = find(settings, engine)
+    if node and not node.facts:  # before it is started: it may never have been able to
+        phase.say("removing what an interrupted run left half-made")
+        remove(settings, engine)
+        node = None
     if node and node.state != "running":
         phase.say(f"starting the stopped node ({node.state})")
         with asking(f"container {settings.node}"):
             engine.container(settings.node).start()  # type: ignore[union-attr] - it was found a moment ago
         node = find(settings, engine)
-    if node and not node.facts:
-        phase.say("removing what an interrupted run left half-made")
-        remove(settings, engine)
-        node = None
     made = node is None
     if node is None:
         node = _make(settings, engine, blueprint, phase)

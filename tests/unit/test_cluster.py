@@ -173,6 +173,18 @@ def test_a_half_made_node_is_removed_and_made_again(settings: Settings, monkeypa
     assert settings.kubeconfig.read_text() == "admin"
 
 
+def test_a_half_made_node_that_cannot_be_started_does_not_keep_up_from_making_it_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: FakeNode) -> None:
+        raise docker.errors.APIError("500", explanation="port is already allocated")
+
+    monkeypatch.setattr(FakeNode, "start", start)
+    half = FakeNode(status="created", profile=None)
+    found, kind, _ = ensure(settings, FakeEngine(test=half), monkeypatch)
+    assert (half.removed, kind.calls, found.facts) == (True, [["create", "cluster"]], FACTS)
+
+
 @pytest.mark.parametrize("status", ["running", "exited"])
 def test_a_node_that_somebody_else_made_with_kind_is_neither_started_nor_removed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, status: str
