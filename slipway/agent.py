@@ -114,7 +114,7 @@ def ensure(settings: Settings, engine: Engine, *, image: str, helm: Path, secret
                 labels = {names.OWNER_LABEL: names.OWNER, names.INSTANCE_LABEL: settings.instance, _KEY_LABEL: key}
                 found = engine.client.containers.create(image, name=container(settings), labels=labels, **options)
                 found.put_archive("/", content)
-            found.start()
+            engine.start(found)
     # One that runs may not have noticed yet that what it had trouble with is mended.
     wait_for(
         "the runner to look for pushes",

@@ -149,9 +149,9 @@ def ensure(settings: Settings, engine: Engine, blueprint: Blueprint, *, phase: P
         remove(settings, engine)
         node = None
     if node and node.state != "running":
-        phase.say(f"starting the stopped node ({node.state})")
-        with asking(f"container {settings.node}"):
-            engine.container(settings.node).start()  # type: ignore[union-attr] - it was found a moment ago
+        phase.say(f"starting the node, which is {node.state}")
+        if container := engine.container(settings.node):
+            engine.start(container)
         node = find(settings, engine)
     made = node is None
     if node is None:

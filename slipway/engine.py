@@ -182,6 +182,18 @@ class Engine:
             except docker.errors.NotFound:
                 return None
 
+    def start(self, container: Container) -> None:
+        """See to it that a container runs which does not: one that is paused goes on, any other is started.
+
+        Raises:
+            EngineError: The engine cannot start it.
+        """
+        with asking(f"container {container.name}"):
+            if container.status == "paused":
+                container.unpause()
+            else:
+                container.start()
+
     def running_since(self, name: str) -> float | None:
         """When the container of that name was started, in seconds since 1970; None when it does not run."""
         found = self.container(name)

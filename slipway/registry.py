@@ -103,7 +103,7 @@ def _ensure(settings: Settings, engine: Engine, image: str) -> Registry:
                 settings, engine, image, port or ports.free_port(names.PREFERRED_REGISTRY_PORT, reserved=engine.mapped())
             )
         if container.status != "running":
-            _start(settings, container)
+            _start(settings, engine, container)
     found = find(engine)
     if found is None:
         raise EngineError(f"container {CONTAINER} went away. Run the command again.")
@@ -204,10 +204,9 @@ def _make(settings: Settings, engine: Engine, image: str, port: int) -> Containe
     return made
 
 
-def _start(settings: Settings, container: Container) -> None:
+def _start(settings: Settings, engine: Engine, container: Container) -> None:
     try:
-        with asking("the registry's container"):
-            container.start()
+        engine.start(container)
     except EngineError as error:
         if "port is already allocated" not in str(error) and "address already in use" not in str(error):
             raise

@@ -47,8 +47,15 @@ class FakeNode:
 
     def start(self) -> None:
         """Run from now on, or do what this one does instead."""
+        if self.status == "paused":
+            raise docker.errors.APIError("cannot start a paused container, try unpause instead")
         self.started += 1
         self.status = self.starts_as
+
+    def unpause(self) -> None:
+        """Go on."""
+        assert self.status == "paused"
+        self.status = "running"
 
     def remove(self, *, force: bool, v: bool) -> None:
         """Be gone."""

@@ -144,6 +144,13 @@ def test_a_stopped_whole_node_is_started_and_not_made_again(settings: Settings, 
     assert (found.state, node.started, node.removed, kind.calls) == ("running", 1, False, [])
 
 
+def test_a_paused_node_goes_on_and_is_not_made_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.kubeconfig.write_text("admin")
+    node = FakeNode(status="paused")
+    found, kind, _ = ensure(settings, FakeEngine(test=node), monkeypatch)
+    assert (found.state, node.started, node.removed, kind.calls) == ("running", 0, False, [])
+
+
 def test_a_node_that_ends_as_soon_as_it_is_started_is_not_removed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     node = FakeNode(status="exited", starts_as="exited")
     with pytest.raises(SlipwayError, match=r"its container is exited\n.*docker logs test-control-plane"):

@@ -24,7 +24,7 @@ IMAGE = "slipway/registry:1"
 
 class FakeContainer:
     def __init__(self, fake: Fake, image: str, options: dict[str, Any]) -> None:
-        self.fake, self.status, self.labels = fake, "created", options["labels"]
+        self.fake, self.status, self.labels, self.name = fake, "created", options["labels"], options["name"]
         ((inner, (_, port)),) = options["ports"].items()
         self.attrs = {"HostConfig": {"PortBindings": {inner: [{"HostPort": str(port)}]}}, "Config": {"Image": image}}
         self.options, self.config = options, {}
@@ -38,6 +38,12 @@ class FakeContainer:
     def start(self) -> None:
         if self.fake.start_fails:
             raise docker.errors.APIError(self.fake.start_fails)
+        if self.status == "paused":
+            raise docker.errors.APIError("cannot start a paused container, try unpause instead")
+        self.status = "running"
+
+    def unpause(self) -> None:
+        assert self.status == "paused"
         self.status = "running"
 
     def remove(self, **_: Any) -> None:
@@ -156,10 +162,11 @@ def test_a_registry_that_runs_is_left_alone(fake: Fake) -> None:
     assert fake.held is held and fake.made == 1
 
 
-def test_a_stopped_registry_is_started_again(fake: Fake) -> None:
+@pytest.mark.parametrize("status", ["exited", "paused"])
+def test_a_registry_that_stands_still_is_started_again(fake: Fake, status: str) -> None:
     ensure(fake)
     assert fake.held
-    fake.held.status = "exited"
+    fake.held.status = status
     assert ensure(fake).state == "running"
     assert fake.made == 1
 
