@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from slipway import cache, cluster, credentials, engine, git, gitserver, recipes, registry, roles
+from slipway import cache, cluster, credentials, engine, git, gitserver, instance, recipes, registry, roles
 from slipway.credentials import Secrets
 from slipway.engine import Engine
 from slipway.errors import ToolMissing, UsageError, unknown
@@ -176,11 +176,14 @@ def open(settings: Settings, user: str = PIPELINE) -> Access:
 
     Raises:
         UsageError: There is no such role, or the instance does not run; the message says what to do.
+        ToolMissing: The engine that may run it is not the one that answers, if any does.
     """
     if user not in settings.roles:
         raise unknown("user", user, settings.roles)
     found, up = engine.find(settings), settings.command("up")
     node = cluster.find(settings, found) if found else None
+    if node is None and (why := instance.unseen(settings, found)):
+        raise ToolMissing(f"instance {settings.instance!r} cannot be reached. {why}")
     if found is None or node is None or node.facts is None or not roles.kubeconfig(settings, user).is_file():
         raise UsageError(f"there is no instance {settings.instance!r}, or it was not finished. `{up}` makes it.")
     if node.state != "running":

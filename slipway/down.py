@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slipway import agent, cluster, dockerd, engine, held, instance, machine, nodestore, recipes, registry
+from slipway import agent, cluster, dockerd, engine, held, instance, nodestore, recipes, registry
 from slipway.errors import SlipwayError, ToolMissing, UsageError
-from slipway.kube import Kube
 from slipway.progress import Progress
 from slipway.settings import Settings, instances
 
@@ -49,14 +48,18 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
 
     Raises:
         UsageError: Another instance still needs what `purge` would remove, or another command works on this one.
-        ToolMissing: No engine answers that may run the instance, of which nothing was removed then; or, after `purge`, one that
-            may hold the registry and the images.
-        SlipwayError: Another engine runs the instance, of which nothing was removed.
+        ToolMissing: The engine that may run the instance is not the one that answers, if any does, and nothing was removed; or,
+            after `purge`, none answers that may hold the registry and the images.
     """
     found = engine.find(settings)
     if purge:
         _require_alone(settings, found)
-    _require_seen(settings, found)
+    if why := instance.unseen(settings, found):
+        lost = ""
+        if instance.made(settings) and not found:
+            lost = f" When its engine is gone for good, remove {settings.folder} yourself."
+        again = settings.command("down --purge" if purge else "down")
+        raise ToolMissing(f"nothing was removed of instance {settings.instance!r}. {why} Then run `{again}` again.{lost}")
     left = found is None and settings.cache.is_dir()  # whatever is in an engine has left its traces there
     removed: list[str] = []
     with instance.locked(settings, "down"):
@@ -71,7 +74,7 @@ def down(settings: Settings, *, purge: bool, progress: Progress) -> Removed:
     if purge and left:
         raise ToolMissing(
             f"all that was on this host is removed. No Docker engine answers, and in one there may be left the container and the "
-            f"volume {registry.CONTAINER}, the network {registry.NETWORK} and Slipway's images. {_cure(settings)} Run "
+            f"volume {registry.CONTAINER}, the network {registry.NETWORK} and Slipway's images. {instance.cure(settings)} Run "
             f"`{settings.command('down --purge')}` again then."
         )
     return Removed(tuple(removed), settings.command("up"))
@@ -93,36 +96,6 @@ def _require_alone(settings: Settings, found: engine.Engine | None) -> None:
             f"registry and caches are still needed by {', '.join(others)}; nothing was removed. "
             f"Run `./invoke down --name {[*here, *elsewhere][0]}` first{first}, or leave --purge out."
         )
-
-
-def _require_seen(settings: Settings, found: engine.Engine | None) -> None:
-    """Refuse to remove what this host keeps of an instance that somewhere goes on without it, where nobody gets in any more."""
-    again = f"run `{settings.command('down')}` again. Nothing was removed"
-    if found:
-        if instance.made(settings) and found.container(settings.node) is None and _answers(settings):
-            raise SlipwayError(
-                f"instance {settings.instance!r} answers, and the engine at {found.address.url} has no {settings.node}: another "
-                f"one runs it. Name that one by DOCKER_HOST or `docker context use`, and {again}."
-            )
-    elif instance.made(settings):
-        raise ToolMissing(
-            f"instance {settings.instance!r} was made in a Docker engine, and none answers. {_cure(settings)} If it was another "
-            f"one, name that by DOCKER_HOST or `docker context use`. Then {again}; when its engine is gone for good, remove "
-            f"{settings.folder} yourself."
-        )
-    elif why := engine.barred():
-        raise ToolMissing(f"{why} Nothing was removed.")
-
-
-def _cure(settings: Settings) -> str:
-    return engine.refusal(machine.look()) or f"`{settings.command('up')}` starts one."
-
-
-def _answers(settings: Settings) -> bool:
-    try:
-        return Kube(settings.kubeconfig, settings.context).healthy()
-    except Exception:  # a kubeconfig that is none leads to no cluster
-        return False
 
 
 def _remove(settings: Settings, found: engine.Engine | None) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from slipway import credentials, held, names
+from slipway import credentials, engine, held, machine, names
 from slipway.errors import UsageError
 from slipway.held import Hold
 from slipway.kube import Kube, Object
@@ -45,6 +45,36 @@ class Tilt:
 def made(settings: Settings) -> bool:
     """Whether this host keeps what an instance has once it was made: its passwords, or the way into its cluster."""
     return credentials.file(settings).is_file() or settings.kubeconfig.is_file()
+
+
+def unseen(settings: Settings, found: engine.Engine | None) -> str:
+    """Why an instance may be there although its node was not found, and what to do; "" when it is not.
+
+    Args:
+        settings: The instance's.
+        found: The engine that was asked; None when none answers.
+    """
+    other = "name that one by DOCKER_HOST or `docker context use`."
+    if found:
+        elsewhere = found.container(settings.node) is None and _answers(settings)
+        told = f"It answers, and the engine at {found.address.url} has no {settings.node}: another one runs it;"
+        return f"{told} {other}" if elsewhere else ""
+    if made(settings):
+        told = f"It was made in a Docker engine, and none answers. {cure(settings)} If it was made in another one,"
+        return f"{told} {other}"
+    return engine.barred()
+
+
+def cure(settings: Settings) -> str:
+    """What to do when no engine answers."""
+    return engine.refusal(machine.look()) or f"`{settings.command('up')}` starts one."
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        return Kube(settings.kubeconfig, settings.context).healthy()
+    except Exception:  # a kubeconfig that is none leads to no cluster
+        return False
 
 
 @contextmanager

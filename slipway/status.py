@@ -84,7 +84,8 @@ class Status:
     """What an instance is and runs.
 
     Attributes:
-        state: "absent", "unfinished", "stopped", "unreachable", "degraded" or "healthy".
+        state: "absent", "unfinished", "stopped", "unreachable" (it may be there, and does not answer or cannot be looked for),
+            "degraded" or "healthy".
         trouble: What is wrong with the instance as a whole and what to do, or empty.
         runner: Who takes the pushes; None where nothing is known of it.
         local: What `dev` has put into `local`. How that is does not count: it is somebody's work under way.
@@ -120,10 +121,8 @@ def status(settings: Settings) -> Status:
     """What the instance is and runs now. Never starts or changes anything."""
     found, up = engine.find(settings), settings.command("up")
     node = cluster.find(settings, found) if found else None
-    if found is None:
-        return _whole(settings, "absent", f"No Docker engine runs. `{up}` starts one, or says what to install.")
-    if node is None:
-        return _whole(settings, "absent", f"There is no such instance. `{up}` makes it.")
+    if found is None or node is None:
+        return _not_found(settings, found)
     if node.facts is None:
         return _whole(settings, "unfinished", f"It was not finished. `{up}` makes it.", node=node)
     if node.state != "running":
@@ -136,6 +135,15 @@ def status(settings: Settings) -> Status:
             pass
     trouble = f"Its API server does not answer. `{up}` waits for it and repairs what it can."
     return _whole(settings, "unreachable", trouble, node=node)
+
+
+def _not_found(settings: Settings, found: engine.Engine | None) -> Status:
+    up = settings.command("up")
+    if why := instance.unseen(settings, found):
+        return _whole(settings, "unreachable", why)
+    if found is None:
+        return _whole(settings, "absent", f"No Docker engine runs. `{up}` starts one, or says what to install.")
+    return _whole(settings, "absent", f"There is no such instance. `{up}` makes it.")
 
 
 def _runner(settings: Settings, found: engine.Engine) -> Runner:

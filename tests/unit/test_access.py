@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slipway import access, engine, git, roles
-from slipway.errors import UsageError
+from slipway.errors import ToolMissing, UsageError
 from slipway.settings import Settings, load
 from tests.delivery import promoting
 from tests.delivery.promoting import World
@@ -63,6 +63,21 @@ def test_one_that_does_not_run_is_an_error_with_the_cure(
 ) -> None:
     running(monkeypatch, settings, node)
     with pytest.raises(UsageError, match=rf"{said}.*`./invoke up --name test`"):
+        access.open(settings)
+
+
+def test_one_that_nobody_can_look_for_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    running(monkeypatch, settings, None)
+    monkeypatch.setattr(engine, "find", lambda _: None)
+    monkeypatch.setattr(engine, "barred", lambda: "Join its group.")
+    with pytest.raises(ToolMissing, match=r"^instance 'test' cannot be reached\. Join its group\.$"):
+        access.open(settings)
+    monkeypatch.setattr(engine, "barred", lambda: "")
+    with pytest.raises(UsageError, match="there is no instance 'test'"):
+        access.open(settings)
+    monkeypatch.setattr(engine, "refusal", lambda _: "Start it.")
+    settings.kubeconfig.touch()
+    with pytest.raises(ToolMissing, match=r"^instance 'test' cannot be reached\. .* none answers\. Start it\."):
         access.open(settings)
 
 

@@ -106,8 +106,9 @@ def test_what_is_kept_of_an_instance_stays_while_no_engine_says_that_it_is_gone(
     without_an_engine(host, monkeypatch, made=False, cure=cure)
     host.add(f"instances/test/{kept}")
     folder = host.settings.folder
+    again = "down --purge --name test" if purge else "down --name test"
     told = (
-        rf"none answers\. {said}.*DOCKER_HOST.*`\./invoke down --name test` again\. Nothing was removed; .*remove {folder} your"
+        rf"^nothing was removed of .* none answers\. {said}.*DOCKER_HOST.*`\./invoke {again}` again\. .*remove {folder} yourself"
     )
     with pytest.raises(ToolMissing, match=told):
         host.down(purge=purge)
@@ -120,7 +121,7 @@ def test_nothing_is_removed_while_an_engine_that_may_run_the_instance_refuses_th
 ) -> None:
     without_an_engine(host, monkeypatch, made=False, barred="Join its group.")
     for purge in (False, True):
-        with pytest.raises(ToolMissing, match=r"^Join its group\. Nothing was removed\.$"):
+        with pytest.raises(ToolMissing, match=r"^nothing was removed of instance 'test'\. Join its group\. Then run .* again\.$"):
             host.down(purge=purge)
     assert host.settings.folder.exists()
     assert (host.home / "cache" / "node" / "oci").exists()
@@ -160,7 +161,9 @@ def test_an_instance_that_another_engine_runs_keeps_what_this_host_knows_of_it(
 
     monkeypatch.setattr(Kube, "healthy", healthy)
     there = host.engine.nodes.pop(host.settings.node)
-    with pytest.raises(SlipwayError, match=r"answers, and the engine at unix:///fake has no test-control-plane: .*DOCKER_HOST"):
+    with pytest.raises(
+        ToolMissing, match=r"It answers, and .* unix:///fake has no test-control-plane: another.*DOCKER_HOST.*again\.$"
+    ):
         host.down()
     assert host.settings.kubeconfig.exists()
     host.engine.nodes[host.settings.node] = there

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from slipway import agent, engine, instance, runs, status
+from slipway.kube import Kube
 from slipway.settings import ROOT, Settings
 from tests.unit.fake_cluster import FakeEngine, FakeKube, FakeNode, application, pod, waiting, workload
 
@@ -79,11 +80,53 @@ def shown(seen: status.Status, width: int) -> list[str]:
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
-def test_without_an_engine_an_instance_is_absent(world: World) -> None:
+def without_an_engine(world: World, monkeypatch: pytest.MonkeyPatch, refusal: str = "") -> None:
     world.engine = None
+    monkeypatch.setattr(engine, "refusal", lambda _: refusal)
+    monkeypatch.setattr(engine, "barred", lambda: refusal)
+
+
+def test_without_an_engine_an_instance_that_was_never_made_is_absent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_an_engine(world, monkeypatch)
+    world.settings.kubeconfig.unlink()
     seen = world.seen()
     assert (seen.state, seen.healthy) == ("absent", False)
-    assert "No Docker engine runs" in seen.trouble
+    assert seen.trouble == "No Docker engine runs. `./invoke up --name test` starts one, or says what to install."
+
+
+@pytest.mark.parametrize("kept", ["kubeconfig", "secrets/secrets.json"])
+@pytest.mark.parametrize(
+    ("refusal", "cure"), [("Join its group.", "Join its group."), ("", "`./invoke up --name test` starts one.")]
+)
+def test_without_an_engine_nobody_says_that_an_instance_is_gone_which_was_made(
+    world: World, monkeypatch: pytest.MonkeyPatch, kept: str, refusal: str, cure: str
+) -> None:
+    without_an_engine(world, monkeypatch, refusal)
+    world.settings.kubeconfig.unlink()
+    (world.settings.folder / kept).parent.mkdir(exist_ok=True)
+    (world.settings.folder / kept).touch()
+    seen = world.seen()
+    assert (seen.state, seen.healthy) == ("unreachable", False)
+    assert f"none answers. {cure} If it was made in another one, name that one by DOCKER_HOST" in seen.trouble
+
+
+def test_an_engine_that_refuses_the_user_is_not_taken_for_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_an_engine(world, monkeypatch, "Join its group.")
+    world.settings.kubeconfig.unlink()
+    seen = world.seen()
+    assert (seen.state, seen.trouble) == ("unreachable", "Join its group.")
+
+
+def test_an_instance_that_another_engine_runs_is_not_absent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def healthy(_: Kube, *, timeout: float = 2.0) -> bool:
+        return True
+
+    world.engine = FakeEngine()
+    assert world.seen().state == "absent"
+    monkeypatch.setattr(Kube, "healthy", healthy)
+    seen = world.seen()
+    assert seen.state == "unreachable"
+    assert "the engine at unix:///fake has no test-control-plane: another one runs it" in seen.trouble
 
 
 def test_without_a_node_an_instance_is_absent(world: World) -> None:
