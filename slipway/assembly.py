@@ -29,12 +29,13 @@ from slipway import (
     roles,
     stores,
 )
+from slipway.bundle import pod_trouble
 from slipway.errors import SlipwayError
 from slipway.kube import NOT_YET, Kube, Object, describe, rollout
 from slipway.progress import Phase
 from slipway.settings import Settings
 from slipway.steps import Step
-from slipway.waiting import wait_for
+from slipway.waiting import Pending, Ready, wait_for
 
 POLLING = "SLIPWAY_POLLING"
 
@@ -319,12 +320,19 @@ class Assembly:
             phase.say(f"{name} is delivered")
 
     def _platform(self, phase: Phase) -> None:
+        # Without these, what the cluster says of all the others is of before.
+        wait_for("the control plane", self._controlled, timeout=WORKLOAD_TIMEOUT, tolerate=NOT_YET, on_change=phase.say)
         workloads = self._workloads()
         instance.publish(self.kube, workloads)
         for done, item in enumerate(workloads):
             phase.parts(done, len(workloads))
             self._wait_rollout(item, phase)
         phase.say(f"{len(workloads)} parts ready")
+
+    def _controlled(self) -> Ready[None] | Pending:
+        pods = cluster.control_plane(self.kube.list("Pod", namespace="kube-system"))
+        ill = [f"{describe(pod)}: {why}" for pod in pods if (why := pod_trouble(pod))]
+        return Pending(ill[0]) if ill else Ready(None)
 
     def _runner(self, phase: Phase) -> None:
         image, helm = self.plan.image("runner"), self.plan.tool("helm")

@@ -37,6 +37,9 @@ _FACTS = "/kind/slipway.json"
 # What kind labels every node with: the name of its cluster.
 _CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 
+# What the kubelet says of a pod that it runs from a file of the node's: no workload stands for it.
+_STATIC = "kubernetes.io/config.mirror"
+
 # What the node's kubelet does before it starts pods: rules do not outlive the node's stop.
 _KUBELET_DROP_IN = "/etc/systemd/system/kubelet.service.d/20-slipway.conf"
 
@@ -235,6 +238,12 @@ def wait_node_ready(settings: Settings, engine: Engine, kube: Kube, phase: Phase
     wait("Services to lead to their own pods", lambda: _led_right(kube))
     # A pod that comes before kube-proxy finds no API server and ends; the kubelet starts it again ten seconds later.
     wait("kube-proxy", lambda: rollout(kube.get("DaemonSet", "kube-proxy", namespace="kube-system", api_version="apps/v1")))
+
+
+def control_plane(pods: Sequence[Object]) -> Sequence[Object]:
+    """Those of the pods that the cluster itself consists of. While one of them is ill, what it says of all else may be old."""
+    metas = ((pod, pod["metadata"]) for pod in pods)
+    return [pod for pod, meta in metas if meta["namespace"] == "kube-system" and _STATIC in (meta.get("annotations") or {})]
 
 
 def trust_registry(container: Any, *, registry: str, mirror: str) -> None:

@@ -23,7 +23,7 @@ PLATFORM_NAMESPACES = ("kube-system", "local-path-storage", names.SYSTEM, names.
 
 @dataclass(frozen=True)
 class Part:
-    """One workload of the platform; `trouble` is empty when it is well."""
+    """One workload of the platform, or one part of the cluster itself; `trouble` is empty when it is well."""
 
     name: str
     namespace: str
@@ -163,7 +163,8 @@ def _look(settings: Settings, kube: Kube, node: cluster.Node, facts: instance.Fa
         pods, apps = pods_asked.result(), apps_asked.result()
         this, expected = nodes_asked.result(), expected_asked.result()
     platform = [item for item in workloads if item["metadata"]["namespace"] in PLATFORM_NAMESPACES]
-    parts = (*(_part(item, pods) for item in platform), *_missing(platform, expected))
+    own = (_static(pod, node) for pod in cluster.control_plane(pods))
+    parts = (*(_part(item, pods) for item in platform), *own, *_missing(platform, expected))
     # Somebody may have made an application of their own with our label, for an environment that the policy does not name.
     known = [app for app in apps if app.environment in settings.environments]
     rows = [(app, _service(app, workloads, pods, node.http_port, store=app.service in settings.stores)) for app in known]
@@ -222,6 +223,11 @@ def _part(item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Part:
         count, wanted = state.get("readyReplicas") or 0, item["spec"].get("replicas", 1)
         why = why if wanted else _trouble(item, pods) or "scaled to nothing"
     return Part(meta["name"], meta["namespace"], count, wanted, why)
+
+
+def _static(pod: Mapping[str, Any], node: cluster.Node) -> Part:
+    meta, why = pod["metadata"], pod_trouble(pod) or ""
+    return Part(meta["name"].removesuffix(f"-{node.name}"), meta["namespace"], 0 if why else 1, 1, why)
 
 
 def _missing(there: Sequence[Mapping[str, Any]], expected: frozenset[tuple[str, str, str]] | None) -> Iterable[Part]:

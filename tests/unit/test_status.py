@@ -253,6 +253,39 @@ def test_a_part_of_the_platform_that_is_not_ready_makes_the_instance_degraded(
     assert [(part.name, part.trouble) for part in seen.platform if part.trouble] == [(item["metadata"]["name"], trouble)]
 
 
+def static(name: str, namespace: str = "kube-system", **status: Any) -> dict[str, Any]:
+    """A pod that the kubelet runs from a file of the node's."""
+    made = pod(f"{name}-test-control-plane", namespace, **status)
+    made["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "1"}
+    return made
+
+
+def test_what_the_cluster_itself_consists_of_is_a_part_of_the_platform(world: World) -> None:
+    world.replace(static("etcd"), static("kube-scheduler"), static("mine", "default"), pod("coredns-1", "kube-system"))
+    seen = world.seen()
+    assert seen.healthy
+    there = [
+        (part.name, part.namespace, part.ready, part.replicas)
+        for part in seen.platform
+        if part.name in ("etcd", "kube-scheduler")
+    ]
+    assert there == [("etcd", "kube-system", 1, 1), ("kube-scheduler", "kube-system", 1, 1)]
+    assert len(seen.platform) == len(PLATFORM) + len(there)
+    assert "  platform: 6 of 6 ready" in shown(seen, 140)
+
+
+def test_an_instance_in_which_nobody_keeps_the_status_is_not_called_healthy(world: World) -> None:
+    world.replace(static("kube-controller-manager", containerStatuses=waiting("CrashLoopBackOff", exit_code=1)))
+    seen = world.seen()
+    assert (seen.state, seen.trouble.partition(".")[0]) == ("degraded", "1 part(s) in trouble")
+    (ill,) = [part for part in seen.platform if part.trouble]
+    assert (ill.name, ill.ready, ill.trouble) == (
+        "kube-controller-manager",
+        0,
+        "container main: CrashLoopBackOff, last exit code 1",
+    )
+
+
 def test_a_part_of_the_platform_carries_its_pods_reason(world: World) -> None:
     broken = pod("argocd-server-1", "argocd", app="argocd-server", containerStatuses=waiting("ImagePullBackOff", "no such image"))
     world.replace(workload("argocd-server", "argocd", ready=0), broken)

@@ -506,6 +506,21 @@ def test_the_platform_is_waited_for_by_what_was_applied(monkeypatch: pytest.Monk
         step(made, "platform")(phase)
 
 
+def test_the_platform_is_not_called_ready_while_nobody_keeps_its_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made, phase = work(monkeypatch, tmp_path, source="build", profile="full"), Phase("platform")
+    ill = pod("kube-scheduler-test-control-plane", "kube-system", containerStatuses=waiting("CrashLoopBackOff", exit_code=1))
+    ill["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "1"}
+    kube = FakeKube(ill)
+    monkeypatch.setattr(assembly, "Kube", lambda *_: kube)
+    monkeypatch.setattr("slipway.waiting.SystemClock", FakeClock)
+    with pytest.raises(
+        WaitTimeout, match=r"the control plane: not within .*kube-scheduler-test-control-plane: .*CrashLoopBackOff"
+    ):
+        step(made, "platform")(phase)
+    kube.objects.clear()
+    step(made, "platform")(phase)
+
+
 def test_facts_of_a_node_are_what_up_was_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: list[Facts] = []
 
