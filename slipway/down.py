@@ -120,9 +120,10 @@ def _purge(settings: Settings, found: engine.Engine | None) -> list[str]:
         removed.append("what compiled Tilt")
     _remove_stores(settings, found)  # while there is an image to do it with
     if found:
+        beside = registry.find(found)
         if registry.remove(found):
             removed.append("registry")
-        count = found.remove_ours()
+        count = found.remove_ours(registry=beside.name if beside else "")
         if count:
             removed.append(f"{count} images")
         found.stop_if_ours(settings)

@@ -227,11 +227,16 @@ class Engine:
                 found = archive.extractfile(next(iter(archive)))
                 return found.read() if found else None
 
-    def remove_ours(self) -> int:
-        """How many names of images were Slipway's; they are removed."""
+    def remove_ours(self, *, registry: str = "") -> int:
+        """How many names of images were Slipway's; they are removed.
+
+        Args:
+            registry: What the names of images of our registry begin with; what has our label and such a name goes too. The label
+                alone says little: whatever stands on an image of ours has it, and so has what was published elsewhere.
+        """
         with asking("our images"):
-            labelled = self.client.images.list(filters={"label": f"{names.OWNER_LABEL}={names.OWNER}"})
-            tags = {tag for image in labelled for tag in image.tags}
+            labelled = self.client.images.list(filters={"label": f"{names.OWNER_LABEL}={names.OWNER}"}) if registry else []
+            tags = {tag for image in labelled for tag in image.tags if tag.startswith(f"{registry}/")}
             tags |= {tag for image in self.client.images.list() for tag in image.tags if ours(tag)}
             for tag in sorted(tags):
                 try:

@@ -134,10 +134,15 @@ def remove(engine: Engine) -> bool:
         for volume in engine.client.volumes.list(filters={"name": f"^{VOLUME}$", "label": mine}):
             volume.remove(force=True)
         for found in engine.client.networks.list(names=[f"^{NETWORK}$"], filters={"label": mine}):
-            found.reload()
-            if not found.attrs.get("Containers"):
+            if not _used(engine, NETWORK):
                 found.remove()
     return there
+
+
+def _used(engine: Engine, network: str) -> bool:
+    # The network itself tells only of containers that run; others come back to it when they are started.
+    there = engine.client.containers.list(all=True, ignore_removed=True)
+    return any(network in (container.attrs["NetworkSettings"].get("Networks") or {}) for container in there)
 
 
 def _ours(container: Container) -> bool:

@@ -49,6 +49,8 @@ def pulled(instance: Instance, named: Callable[[str], Instance], tmp_path_factor
             if name == "node" and plan.source == "build":
                 image = _self_contained_node(instance, engine, plan, folder)
             running.publish(image, upstream)
+            if image.startswith("slipway-test/"):
+                engine.untag(image)
         pinned = recipes.plan(replace(instance.settings, pins=folder / "versions.toml"), engine, "pull").pinned
         with _set_aside(engine, pinned.values()), _downloads(instance, folder / "files") as downloads:
             made = _up(named, plan, running, downloads, folder)

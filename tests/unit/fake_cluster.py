@@ -123,9 +123,9 @@ class FakeEngine(Engine):
         assert path == "/kind/slipway.json"
         return self.nodes[container].kept
 
-    def remove_ours(self) -> int:
+    def remove_ours(self, *, registry: str = "") -> int:
         """As many images as were ours."""
-        self.calls.append("images")
+        self.calls.append(f"images {registry}".strip())
         return 3
 
     def stop_if_ours(self, settings: Any) -> bool:

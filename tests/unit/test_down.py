@@ -23,6 +23,7 @@ class Host:
     def __init__(self, home: Path) -> None:
         self.home, self.settings = home, Settings(ROOT, home, "test")
         self.engine = FakeEngine(test=FakeNode())
+        self.registry: registry.Registry | None = None
         self.screen = Screen()
         self.add("instances/test/kubeconfig")
         self.add("cache/node/oci")
@@ -47,6 +48,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     monkeypatch.setattr(engine, "find", lambda _: made.engine)
     monkeypatch.setattr(engine, "barred", lambda: "")
     monkeypatch.setattr(registry, "remove", remove)
+    monkeypatch.setattr(registry, "find", lambda _: made.registry)
     monkeypatch.setattr(dockerd, "started", lambda _: 0)
     return made
 
@@ -238,6 +240,12 @@ def test_purge_removes_registry_images_caches_and_the_state_folder(host: Host) -
     assert host.engine.calls == ["registry", "images", "engine"]
     assert {"registry", "3 images", str(host.home)} <= set(what)
     assert not host.home.exists()
+
+
+def test_purge_removes_what_bears_the_registrys_name_too(host: Host) -> None:
+    host.registry = registry.Registry(5004, "slipway-registry", "exited", "slipway/registry:1")
+    host.down(purge=True)
+    assert host.engine.calls == ["registry", "images localhost:5004", "engine"]
 
 
 def test_purge_twice_is_fine(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,10 @@ def test_only_our_own_image_names_are_removed() -> None:
     removed: list[str] = []
     ours = ["slipway/node:1", "localhost:5001/slipway/node:1", "localhost:5001/slipway-live_e2e_cart:tilt-0123456789abcdef"]
     theirs = ["python:3.13", "localhost:5001/app:1", "x/slipway/y:1", "x/slipway-live_e2e_cart:tilt-1", "slipway-lively:1"]
-    labelled = SimpleNamespace(tags=["localhost:5001/catalog:1"])
+    registrys = "localhost:5001/services/slipway/catalog:1"
+    # What stands on an image of ours has its label, and so has what was published and pulled again.
+    others = ["mine:1", "localhost:5000/mine:1", "localhost:50010/mine:1", "registry.example/shop/catalog:0.2.0"]
+    labelled = SimpleNamespace(tags=[registrys, *others])
 
     def listed(filters: Any = None) -> list[Any]:
         return [labelled] if filters else [labelled, SimpleNamespace(tags=[*ours, *theirs])]
@@ -194,8 +197,11 @@ def test_only_our_own_image_names_are_removed() -> None:
         removed.append(tag)
 
     images = SimpleNamespace(list=listed, remove=remove)
-    assert made(images=images).remove_ours() == 4
-    assert removed == sorted([*ours, "localhost:5001/catalog:1"])
+    assert made(images=images).remove_ours(registry="localhost:5001") == 4
+    assert removed == sorted([*ours, registrys])
+    removed.clear()
+    assert made(images=images).remove_ours() == 3
+    assert removed == sorted(ours)
 
 
 @pytest.mark.parametrize(("status", "kept"), [(409, True), (500, False)])

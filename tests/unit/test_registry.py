@@ -61,7 +61,7 @@ class Fake:
         self.settings = Settings(folder, folder, "test")
         self.volumes: set[str] = set()
         client = SimpleNamespace(
-            containers=SimpleNamespace(get=self._get, create=self._create, list=lambda **_: self.beside),
+            containers=SimpleNamespace(get=self._get, create=self._create, list=self._list),
             images=SimpleNamespace(get=self._image),
             volumes=SimpleNamespace(create=lambda name, **_: self.volumes.add(name), list=self._volumes),
             networks=SimpleNamespace(
@@ -83,6 +83,10 @@ class Fake:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever makes another one at the same time has to wait
         self.held = FakeContainer(self, image, options)
         return self.held
+
+    def _list(self, *, all: bool, ignore_removed: bool) -> list[Any]:
+        assert all and ignore_removed
+        return self.beside
 
     def _image(self, _: str) -> Any:
         if not self.image:
@@ -227,11 +231,14 @@ def test_removing_takes_its_data_and_the_empty_network_and_twice_is_fine(fake: F
     assert fake.volumes == set() and fake.networks == []
 
 
-def test_a_network_with_somebody_on_it_stays(fake: Fake) -> None:
+@pytest.mark.parametrize(("networks", "stays"), [(("bridge", "kind"), True), (("kindest",), False), ((), False)])
+def test_a_network_that_somebody_is_on_or_comes_back_to_stays(fake: Fake, networks: tuple[str, ...], stays: bool) -> None:
     ensure(fake)
-    fake.networks[0]["Containers"] = {"x": {}}
+    settings = {"Networks": {name: {} for name in networks}}
+    # One that does not run is not among the containers that the network tells of.
+    fake.beside.append(SimpleNamespace(status="exited", attrs={"NetworkSettings": settings}))
     registry.remove(fake.engine)
-    assert len(fake.networks) == 1
+    assert bool(fake.networks) is stays
 
 
 def test_the_network_is_made_as_kind_makes_it_and_only_once(fake: Fake) -> None:
