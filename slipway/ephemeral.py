@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from slipway import down, logs, shell, up
 from slipway.errors import UsageError
 from slipway.progress import Progress
-from slipway.settings import load
+from slipway.settings import Settings, load
 
 
 def ephemeral(argv: Sequence[str], *, source: str, profile: str | None, progress: Progress) -> int:
@@ -30,11 +30,20 @@ def ephemeral(argv: Sequence[str], *, source: str, profile: str | None, progress
     if not argv:
         raise UsageError("say what to run: ./invoke ephemeral -- COMMAND [ARGUMENT...]")
     settings = load(f"ephemeral-{secrets.token_hex(3)}")
+    progress.note(f"instance {settings.instance} is made for {argv[0]}, and removed afterwards")
     try:
         made = up.up(settings, source=source, profile=profile, progress=progress)
         env = {**logs.exports(settings), "SLIPWAY_URLS": json.dumps(dict(made.urls))}
         progress.note(f"running {argv[0]} with instance {settings.instance}")
         return shell.interactive(argv, env=env)
     finally:
+        _remove(settings, progress)
+
+
+def _remove(settings: Settings, progress: Progress) -> None:
+    try:
         with progress.showing():
             down.down(settings, purge=False, progress=progress)
+    except BaseException:
+        progress.note(f"something of {settings.instance} may be left: `{settings.command('down')}` removes it")
+        raise

@@ -25,6 +25,8 @@ class World:
         self.names: set[str] = set()
         self.env: Mapping[str, str] = {}
         self.up_fails: BaseException | None = None
+        self.down_fails: BaseException | None = None
+        self.screen = Screen()
         self.command: int | BaseException = 0
         monkeypatch.setattr(up, "up", self._up)
         monkeypatch.setattr(down, "down", self._down)
@@ -35,6 +37,7 @@ class World:
         del progress
         self.names.add(settings.instance)
         self.happened.append(f"up {source} {profile}")
+        assert f"instance {settings.instance} is made for" in self.screen.text, "whoever kills it has to know the name"
         if self.up_fails:
             raise self.up_fails
         return up.Made(settings.instance, "full", "build", URLS, "", "", 1.0, {})
@@ -43,6 +46,8 @@ class World:
         del progress
         self.names.add(settings.instance)
         self.happened.append("down --purge" if purge else "down")
+        if self.down_fails:
+            raise self.down_fails
 
     def _run(self, argv: Sequence[str], *, env: Mapping[str, str]) -> int:
         self.env = env
@@ -58,19 +63,19 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     return World(monkeypatch)
 
 
-def run(*argv: str) -> int:
-    return ephemeral.ephemeral(argv, source="build", profile="minimal", progress=Screen().progress)
+def run(world: World, *argv: str) -> int:
+    return ephemeral.ephemeral(argv, source="build", profile="minimal", progress=world.screen.progress)
 
 
 @pytest.mark.parametrize("code", [0, 7])
 def test_the_exit_code_is_the_commands_and_the_instance_is_gone(world: World, code: int) -> None:
     world.command = code
-    assert run("pytest", "-q") == code
+    assert run(world, "pytest", "-q") == code
     assert world.happened == ["up build minimal", "pytest -q", "down"]
 
 
 def test_the_command_finds_the_instance_in_its_environment(world: World) -> None:
-    run("true")
+    run(world, "true")
     (name,) = world.names
     assert world.env["KUBECONFIG"].endswith(f"/instances/{name}/kubeconfig")
     assert json.loads(world.env["SLIPWAY_URLS"]) == URLS
@@ -80,7 +85,7 @@ def test_the_command_finds_the_instance_in_its_environment(world: World) -> None
 def test_an_instance_that_could_not_be_made_is_removed_and_nothing_runs(world: World, error: BaseException) -> None:
     world.up_fails = error
     with pytest.raises(type(error)):
-        run("true")
+        run(world, "true")
     assert world.happened == ["up build minimal", "down"]
 
 
@@ -88,18 +93,35 @@ def test_an_instance_that_could_not_be_made_is_removed_and_nothing_runs(world: W
 def test_the_instance_is_removed_when_the_command_cannot_run_or_is_interrupted(world: World, error: BaseException) -> None:
     world.command = error
     with pytest.raises(type(error)):
-        run("true")
+        run(world, "true")
     assert world.happened[-1] == "down"
 
 
+@pytest.mark.parametrize("error", [SlipwayError("no engine"), KeyboardInterrupt()])
+@pytest.mark.parametrize("made", [True, False])
+def test_an_instance_that_could_not_be_removed_is_named_with_the_command_that_removes_it(
+    world: World, error: BaseException, made: bool
+) -> None:
+    world.down_fails, world.up_fails = error, None if made else SlipwayError("no room")
+    with pytest.raises(type(error)):
+        run(world, "true")
+    (name,) = world.names
+    assert f"`./invoke down --name {name}` removes it" in world.screen.lines[-1]
+
+
+def test_an_instance_that_was_removed_is_not_said_to_be_left(world: World) -> None:
+    run(world, "true")
+    assert "may be left" not in world.screen.text
+
+
 def test_two_runs_side_by_side_never_share_an_instance(world: World) -> None:
-    run("true")
-    run("true")
+    run(world, "true")
+    run(world, "true")
     assert len(world.names) == 2
     assert all(name.startswith("ephemeral-") for name in world.names)
 
 
 def test_without_a_command_nothing_is_made(world: World) -> None:
     with pytest.raises(UsageError, match="say what to run"):
-        run()
+        run(world)
     assert world.happened == []
