@@ -33,7 +33,7 @@ def logs(settings: Settings, *, kubectl: Path, service: str, environment: str | 
         raise unknown("environment", environment, [*settings.environments, names.LOCAL])
     chosen = [environment] if environment else [*settings.environments]
     if not settings.kubeconfig.is_file():
-        raise UsageError(f"there is no instance {settings.instance!r}. Run `./invoke up` first.")
+        raise UsageError(f"there is no instance {settings.instance!r}. Run `{settings.command('up')}` first.")
     selector = f"app.kubernetes.io/name in ({service}, {names.migration(service)})"
     codes: list[int] = []
 
@@ -70,5 +70,5 @@ def exports(settings: Settings) -> dict[str, str]:
         UsageError: There is no such instance.
     """
     if not settings.kubeconfig.is_file():
-        raise UsageError(f"there is no instance {settings.instance!r}. Run `./invoke up` first.")
+        raise UsageError(f"there is no instance {settings.instance!r}. Run `{settings.command('up')}` first.")
     return {"KUBECONFIG": str(settings.kubeconfig), "SLIPWAY_INSTANCE": settings.instance}

@@ -87,7 +87,7 @@ def run(
                 started=hold.share,
             )
         finally:
-            progress.note("\nTilt has ended. What it made in `local` runs on; `./invoke dev --down` removes it.")
+            progress.note(f"\nTilt has ended. What it made in `local` runs on; `{settings.command('dev --down')}` removes it.")
     watch.require()
     if ci and not code:
         with progress.phase("urls") as phase:

@@ -67,7 +67,8 @@ def facts(settings: Settings, services: Sequence[str] = ()) -> dict[str, Any]:
     parts = [name for name in settings.delivered if name in live or name in running]
     for name in (name for name in parts if name in settings.services):
         if lacking := [store for store in _needs(settings, name) if store not in parts]:
-            raise UsageError(f"{MODEL} has no {lacking[0]} yet, which {name} needs: `./invoke status` says how far it is.")
+            look = f"`{settings.command('status')}` says how far it is."
+            raise UsageError(f"{MODEL} has no {lacking[0]} yet, which {name} needs: {look}")
     entries = render_all([partial(_entry, found, name, running.get(name, ("", "")), live=name in live) for name in parts])
     made = dict(zip(parts, entries, strict=True))
     return {
@@ -187,7 +188,8 @@ def _service(found: Access, entry: Entry, *, live: bool) -> dict[str, Any]:
     before = [item for item in entry.manifests if jobs and _FIRST in (item["metadata"].get("annotations") or {})]
     base = found.plan.image("python-build")
     if live and not found.engine.has_image(base):
-        raise SlipwayError(f"the engine does not hold {base} any more, which images are built on. Run `./invoke up` again.")
+        again = f"Run `{settings.command('up')}` again."
+        raise SlipwayError(f"the engine does not hold {base} any more, which images are built on. {again}")
     return {
         "name": name,
         "live": live,

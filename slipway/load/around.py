@@ -40,7 +40,7 @@ def target(access: Access, asked: Asked, addresses: Mapping[str, str]) -> Target
     if environment not in access.environments:
         raise NothingThere(
             f"instance {settings.instance!r} has no environment {environment!r}; it has {', '.join(access.environments)}. "
-            "`./invoke up` makes one with all of them."
+            "An instance of the profile full has all of them."
         )
     commit, entries = gitops.read(access.records(environment))
     records = {service: entry.record for (where, service), entry in entries.items() if where == environment}

@@ -75,7 +75,8 @@ def follow_newest(settings: Settings, branch: str, commit: str, progress: Progre
         return next((run for run in runs.settled(settings) if (run.branch, run.commit) == (branch, commit) and among(run)), None)
 
     what = f"the run of {branch} at {commit[:9]}"
-    hint = "What was pushed stays, and is run as soon as the runner can: see `./invoke ci.runs` and `./invoke status`."
+    look = f"see `{settings.command('ci.runs')}` and `{settings.command('status')}`"
+    hint = f"What was pushed stays, and is run as soon as the runner can: {look}."
 
     def taken() -> Ready[Run] | Pending:
         run = find()

@@ -70,7 +70,7 @@ def test_a_service_that_dev_does_not_run_is_left_out_when_others_are_worked_on(w
 
 def test_a_store_that_dev_does_not_run_yet_is_told_with_who_needs_it(world: World) -> None:
     world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "valkey"]
-    with pytest.raises(UsageError, match=r"dev has no valkey yet, which cart needs: `\./invoke status`"):
+    with pytest.raises(UsageError, match=r"dev has no valkey yet, which cart needs: `\./invoke status --name test`"):
         world.facts()
     world.kube.objects = [item for item in world.kube.objects if item["metadata"]["name"] != "cart"]
     assert tuple(by_name(world.facts("catalog")["stores"])) == ("postgresql",), "nobody who is there needs it"
@@ -136,7 +136,7 @@ def test_an_unknown_service_gets_the_list(world: World) -> None:
 
 def test_an_engine_that_lost_the_image_to_build_on_is_told(world: World) -> None:
     world.held = False
-    with pytest.raises(SlipwayError, match=r"python-build.*`./invoke up` again"):
+    with pytest.raises(SlipwayError, match=r"python-build.*`./invoke up --name test` again"):
         world.facts()
 
 
@@ -259,7 +259,7 @@ def test_a_removal_with_other_words_removes_nothing(monkeypatch: pytest.MonkeyPa
 def test_what_stays_and_how_it_goes_is_said_at_the_end(world: World) -> None:
     world.run()
     assert "http://storefront.local.localhost:8081" in world.screen.text
-    assert "`./invoke dev --down` removes it" in world.screen.lines[-1]
+    assert "`./invoke dev --down --name test` removes it" in world.screen.lines[-1]
 
 
 def test_there_is_one_tilt_an_instance_and_it_is_known_while_it_runs(world: World) -> None:
