@@ -135,10 +135,22 @@ def test_a_release_that_is_not_there_is_refused_before_anything_is_driven(world:
     assert files(world) == before
 
 
-def test_a_release_and_itself_or_another_environment_are_nothing_to_compare(world: World) -> None:
+def test_releases_are_compared_where_the_policy_tries_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(world)
+    asked = list[str]()
+
+    def run(_: Settings, told: Asked, __: object) -> Run:
+        asked.append(told.environment)
+        raise SlipwayError("enough")
+
+    monkeypatch.setattr(compare.running, "run", run)
+    with pytest.raises(SlipwayError, match="enough"):
+        compare.compare(world.settings, FIRST, SECOND, Asked(environment="prod"), world.progress)
+    assert asked == ["stage"]
+
+
+def test_a_release_and_itself_are_nothing_to_compare(world: World) -> None:
     with pytest.raises(UsageError, match="with itself anyway"):
         compare.compare(world.settings, FIRST, "0.1.0", Asked(), world.progress)
-    with pytest.raises(UsageError, match="stage, and nowhere else"):
-        compare.compare(world.settings, FIRST, SECOND, Asked(environment="prod"), world.progress)
     with pytest.raises(UsageError, match="at least 5 runs"):
         compare.compare(world.settings, FIRST, SECOND, Asked(), world.progress, runs=0)
