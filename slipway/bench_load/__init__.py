@@ -44,7 +44,7 @@ class Report:
         floor: Requests that a client which only sends gets answered for each second of a core's time.
         point: Where the shop has enough; None when it had not by the end of the climb.
         climb: Requests a second of the climb's best five seconds.
-        aside: Seconds of an ordinary test in which nothing was sent: looking, waiting for the last customers and scrape, tidying up.
+        aside: Seconds of an ordinary test in which nothing was sent: looking, waiting for the last of it, tidying up.
         sending: Seconds of the same test in which something was.
         used: Cores that those used who looked meanwhile.
         runs: The tests that these numbers are of.
