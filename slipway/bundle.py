@@ -141,14 +141,21 @@ def pod_trouble(pod: Mapping[str, Any]) -> str | None:
             last = _last_end(container).get("exitCode")
             exit_code = f", last exit code {last}" if last is not None else ""
             return f"container {container['name']}: {waiting['reason']}{exit_code} {message}".rstrip()
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"cannot be scheduled: {condition.get('message') or condition.get('reason')}"
+    if why := unscheduled(pod):
+        return f"cannot be scheduled: {why}"
     for container in states:
         terminated = (container.get("state") or {}).get("terminated") or {}
         if terminated.get("exitCode"):
             return f"container {container['name']} ended with exit code {terminated['exitCode']}{_last_words(terminated)}"
     return _unready(status)
+
+
+def unscheduled(pod: Mapping[str, Any]) -> str:
+    """Why no node takes a pod, in the scheduler's words; empty when one has it, or nobody has said."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message") or condition.get("reason"))
+    return ""
 
 
 def _last_words(terminated: Mapping[str, Any]) -> str:

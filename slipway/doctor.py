@@ -153,6 +153,11 @@ def _built(seen: Survey, source: str) -> bool:
     return seen.made and (seen.cached or source != "build")
 
 
+def _if_built(seen: Survey, source: str) -> Level:
+    """How bad it is when something lacks that only a build needs: there may be none."""
+    return "warn" if source == "auto" or _built(seen, source) else "fail"
+
+
 def _engine(seen: Survey, source: str) -> Iterator[Check]:
     found = seen.engine
     level = "warn" if _built(seen, source) else "fail"
@@ -243,7 +248,7 @@ def _memory(seen: Survey, profile: str, source: str) -> Check:
 def _disk(seen: Survey, source: str) -> Iterator[Check]:
     images = 0 if seen.made else DISK
     caches = 0 if source == "pull" else REBUILD_DISK if seen.cached else BUILD_DISK
-    level = "warn" if source == "auto" or _built(seen, source) else "fail"
+    level = _if_built(seen, source)
     needed = caches if seen.images_free is not None else images + caches
     yield _space("disk", str(seen.home), seen.home_free, needed, "fail" if seen.home_free < needed - caches else level)
     if seen.images_free is not None:
@@ -277,7 +282,7 @@ def _programs(seen: Survey, source: str) -> Iterator[Check]:
     if seen.engine and not seen.programs["docker"]:
         yield _bad("docker", "no docker command", "Install Docker's client (package docker-cli or docker.io): kind needs it.")
     if source != "pull":
-        yield _go(seen, "warn" if source == "auto" or _built(seen, source) else "fail")
+        yield _go(seen, _if_built(seen, source))
 
 
 def _go(seen: Survey, level: Level) -> Check:

@@ -202,6 +202,11 @@ class Engine:
         # As in 2026-11-23T13:22:37.123456789Z: more digits than Python reads.
         return datetime.fromisoformat(f"{found.attrs['State']['StartedAt'][:19]}+00:00").timestamp()
 
+    def every_container(self) -> Sequence[Container]:
+        """Every container, whoever's it is, in whatever state."""
+        with asking("containers"):
+            return self.client.containers.list(all=True, ignore_removed=True)
+
     def labelled(self, label: str, value: str = "") -> Sequence[Container]:
         """The containers with that label, and that value of it if one is given, in whatever state."""
         with asking(f"containers with the label {label}"):
@@ -210,9 +215,7 @@ class Engine:
 
     def mapped(self) -> frozenset[int]:
         """The ports of the host that lead to containers, be they running or not: one that stands still wants its own again."""
-        with asking("the containers' ports"):
-            there = self.client.containers.list(all=True, ignore_removed=True)
-        bindings = [container.attrs["HostConfig"].get("PortBindings") or {} for container in there]
+        bindings = [container.attrs["HostConfig"].get("PortBindings") or {} for container in self.every_container()]
         told = [one.get("HostPort") for bound in bindings for some in bound.values() for one in some or ()]
         return frozenset(int(port) for port in told if port and port.isdecimal())
 

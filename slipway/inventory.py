@@ -107,7 +107,7 @@ def _images(settings: Settings, found: Engine, now: float) -> Iterable[Kept]:
     pins = {source: recipes.plan(settings, found, source).pinned for source in ("build", "pull")}
     pinned = {reference: source for source, named in pins.items() for reference in named.values()}
     with engine.asking("images and containers"):
-        used = {container.attrs["Image"] for container in found.client.containers.list(all=True)}
+        used = {container.attrs["Image"] for container in found.every_container()}
         listed: list[Any] = found.client.images.list()
         held = [(image.id, image.attrs, dict(image.labels or {}), image.tags) for image in listed]
     for ident, attrs, labels, tags in held:
@@ -160,8 +160,7 @@ def _tilt(catalogue: Catalogue) -> dict[tuple[str, str], str]:
 
 
 def _stores(settings: Settings, found: Engine, catalogue: Catalogue) -> tuple[set[Path], dict[tuple[str, str], str]]:
-    with engine.asking("containers"):
-        mounts = [mount for container in found.client.containers.list(all=True) for mount in container.attrs["Mounts"]]
+    mounts = [mount for container in found.every_container() for mount in container.attrs["Mounts"]]
     used = {Path(mount["Source"]) for mount in mounts if mount["Destination"] == nodestore.MOUNTED}
     wanted = {("store", nodestore.artefact(settings, found, catalogue.control_plane).key): "control plane"}
     if beside := registry.find(found):

@@ -141,8 +141,7 @@ def remove(engine: Engine) -> bool:
 
 def _used(engine: Engine, network: str) -> bool:
     # The network itself tells only of containers that run; others come back to it when they are started.
-    there = engine.client.containers.list(all=True, ignore_removed=True)
-    return any(network in (container.attrs["NetworkSettings"].get("Networks") or {}) for container in there)
+    return any(network in (one.attrs["NetworkSettings"].get("Networks") or {}) for one in engine.every_container())
 
 
 def _ours(container: Container) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway import helm, names, shell
+from slipway.bundle import unscheduled
 from slipway.catalogue import Catalogue
 from slipway.errors import SlipwayError
 from slipway.kube import NOT_YET, Kube, KubeError, Object
@@ -176,17 +177,10 @@ def _wait_for_master(kube: Kube, run: str, phase: Phase) -> str:
         for pod in pods:
             if _part(pod) == _MASTER and (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
                 return Ready(pod["metadata"]["name"])
-        return Pending(next(filter(None, map(_waiting, pods)), "the generator's pods start"))
+        waits = next(filter(None, map(unscheduled, pods)), "")
+        return Pending(f"no node takes it: {waits}"[:300] if waits else "the generator's pods start")
 
     return wait_for(f"the load generator {run}", look, timeout=START_TIMEOUT, on_change=phase.say, tolerate=NOT_YET)
-
-
-def _waiting(pod: Object) -> str:
-    """Why no node takes a pod, in the scheduler's words; empty when one has it, or nobody has said."""
-    for condition in (pod.get("status") or {}).get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no node takes it: {condition.get('message', '')}"[:300]
-    return ""
 
 
 def _hopeless(pod: Object) -> str:

@@ -41,8 +41,13 @@ class Origin:
     note: str = ""
 
 
-def find(there: Access, asked: Asked) -> Origin:
+def find(there: Access, asked: Asked, kube: Kube) -> Origin:
     """Where a load comes from that somebody asked for.
+
+    Args:
+        there: The instance under test.
+        asked: What somebody asked for.
+        kube: Its cluster, as its administrator.
 
     Raises:
         UsageError: It would come from two places, or cannot tell what is asked.
@@ -61,18 +66,17 @@ def find(there: Access, asked: Asked) -> Origin:
         return Origin(dict.fromkeys(services, f"http://127.0.0.1:{there.port}"), hosts, None, _HOST)
     if not asked.sender:
         inside = {service: f"http://{service}.{asked.environment}.svc.cluster.local" for service in services}
-        return Origin(inside, {}, admin(settings))
+        return Origin(inside, {}, kube)
     if asked.sender == settings.instance:
         raise UsageError(f"{asked.sender} is the instance under test, and sends by itself: leave out --from-instance.")
+    sender = replace(settings, instance=asked.sender)
     try:
-        other = access.open(replace(settings, instance=asked.sender))
+        access.open(sender)
     except UsageError as error:
-        raise Environmental(
-            f"nothing can be sent from {asked.sender!r}. `./invoke up --name {asked.sender}` sees to it."
-        ) from error
+        raise Environmental(f"nothing can be sent from {asked.sender!r}. `{sender.command('up')}` sees to it.") from error
     gateway = f"http://{_address(there)}:{names.GATEWAY_NODE_PORT}"
     note = _OTHER.format(sender=asked.sender, instance=settings.instance)
-    return Origin(dict.fromkeys(services, gateway), hosts, admin(other.settings), note)
+    return Origin(dict.fromkeys(services, gateway), hosts, admin(sender), note)
 
 
 def admin(settings: Settings) -> Kube:

@@ -170,15 +170,16 @@ def _look(settings: Settings, asked: Asked) -> Place:
     endpoints = thresholds.endpoints(settings.root, settings.services)
     file = settings.root / thresholds.FILE
     limits = thresholds.load(file, asked.environment, environments=settings.environments, services=endpoints)
+    kube = origin.admin(settings)
     try:
         found = access.open(settings)
-        source = origin.find(found, asked)
+        source = origin.find(found, asked, kube)
     except UsageError as error:  # there is no instance, or it does not run
         raise Environmental(str(error)) from error
     prometheus = Prometheus(names.url("prometheus", port=found.port), timeout=measuring.TIMEOUT)
     return Place(
         found,
-        origin.admin(settings),
+        kube,
         source,
         prometheus,
         around.target(found, asked, source.addresses),

@@ -19,7 +19,7 @@ def main(instance: str) -> None:
     settings = load(instance)
     right = origin.find
     wrong = dict.fromkeys(settings.services, ADDRESS)
-    origin.find = lambda there, asked: replace(right(there, asked), addresses=wrong)
+    origin.find = lambda there, asked, kube: replace(right(there, asked, kube), addresses=wrong)
     print(to_json(running.run(settings, Asked("dev", rate=4, duration=5), Progress())))
 
 

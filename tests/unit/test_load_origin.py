@@ -17,6 +17,7 @@ from slipway.settings import ROOT, Settings
 
 SETTINGS = Settings(ROOT, Path("/nowhere"), "test")
 SERVICES = SETTINGS.services
+KUBE: Any = object()
 
 
 def access(networks: dict[str, Any] | None = None) -> Access:
@@ -28,14 +29,14 @@ def access(networks: dict[str, Any] | None = None) -> Access:
 
 
 def test_inside_the_cluster_each_service_has_an_address_of_its_own() -> None:
-    found = origin.find(access(), Asked())
+    found = origin.find(access(), Asked(), KUBE)
     assert found.addresses["catalog"] == "http://catalog.stage.svc.cluster.local"
     assert (found.hosts, found.note) == ({}, "")
     assert found.kube
 
 
 def test_a_generator_on_the_host_goes_through_the_one_port_by_the_services_names() -> None:
-    found = origin.find(access(), Asked(local=True))
+    found = origin.find(access(), Asked(local=True), KUBE)
     assert found.addresses == dict.fromkeys(SERVICES, "http://127.0.0.1:8080")
     assert found.hosts["catalog"] == "catalog.stage.localhost"
     assert found.kube is None
@@ -51,7 +52,7 @@ def test_another_cluster_sends_to_the_node_s_gateway_in_the_network_that_both_sh
 
     monkeypatch.setattr(origin.access, "open", opening)
     seen: dict[str, Any] = {"bridge": {"IPAddress": "172.17.0.9"}, "kind": {"IPAddress": "172.18.0.3"}}
-    found = origin.find(access(seen), Asked(sender="other", environment="qa"))
+    found = origin.find(access(seen), Asked(sender="other", environment="qa"), KUBE)
     assert found.addresses == dict.fromkeys(SERVICES, "http://172.18.0.3:30080")
     assert found.hosts["catalog"] == "catalog.qa.localhost"
     assert [settings.instance for settings in opened] == ["other"]
@@ -64,7 +65,7 @@ def test_another_cluster_sends_to_the_node_s_gateway_in_the_network_that_both_sh
 def test_a_node_that_no_other_one_reaches_is_told(monkeypatch: pytest.MonkeyPatch, networks: dict[str, Any]) -> None:
     monkeypatch.setattr(origin.access, "open", lambda settings: replace(access(), settings=settings))
     with pytest.raises(origin.Environmental, match="no address in the network 'kind'") as refused:
-        origin.find(access(networks), Asked(sender="other"))
+        origin.find(access(networks), Asked(sender="other"), KUBE)
     assert refused.value.exit_code == 3
 
 
@@ -74,7 +75,7 @@ def test_an_instance_that_does_not_run_sends_nothing_and_is_named(monkeypatch: p
 
     monkeypatch.setattr(origin.access, "open", away)
     with pytest.raises(origin.Environmental, match=r"`\./invoke up --name secnd` sees to it"):
-        origin.find(access(), Asked(sender="secnd"))
+        origin.find(access(), Asked(sender="secnd"), KUBE)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +89,4 @@ def test_an_instance_that_does_not_run_sends_nothing_and_is_named(monkeypatch: p
 )
 def test_a_load_that_would_not_show_what_is_asked_is_refused(asked: Asked, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        origin.find(access(), asked)
+        origin.find(access(), asked, KUBE)
